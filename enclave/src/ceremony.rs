@@ -1,0 +1,308 @@
+//! Provision, unlock and apply a manifest: what changes the seal.
+//!
+//! A re-seal survives a crash between any two steps: the blob for the next counter value is on disk, beside the
+//! old one, before the counter rises, and the old one is dropped only after the risen counter was read back.
+//! Whichever value the TPM holds afterwards, one of the two blobs belongs to it.
+
+use sealstone_attestation::{AuthorityDigest, Manifest, ManifestError, Node, StateStatus, VerifiedManifest};
+use sealstone_wire::reply::{RefusalCode, Status};
+use sealstone_wire::request::TpmHints;
+use zeroize::Zeroizing;
+
+use crate::core::{Enclave, Life, Unlocked, describe, lock};
+use crate::derive::Root;
+use crate::payload::SealPayload;
+use crate::refuse::{Refuse, refuse};
+use crate::report_key::{REPORT_SEED_LEN, ReportKey};
+use crate::state_file::{Slot, State};
+use crate::tpm::{AuthValue, Ceremony, PcrState, Relay, SealPolicy, TpmError};
+
+impl Enclave {
+    /// Unprovisioned → unlocked: a root is born and sealed under the uploaded manifest.
+    ///
+    /// # Errors
+    /// A manifest of a foreign authority or without this node, a TPM that is not the enrolled one or not in an
+    /// approved state, a counter that already exists, and faults of TPM, relay and disk.
+    pub fn provision(&self, node: &str, hints: &TpmHints, relay: &mut dyn Relay) -> Result<Status, Refuse> {
+        let _ceremony = self.begin_ceremony()?;
+        if !matches!(*self.life(), Life::Unprovisioned) {
+            return Err(refuse(RefusalCode::AlreadyProvisioned, "this enclave has a root; apply manifests without provisioning"));
+        }
+        let envelope = lock(&self.upload).take()?;
+        let manifest = VerifiedManifest::first(&envelope, self.settings.authority).map_err(manifest_refused)?;
+        let enrolled = enrolled(manifest.manifest(), node)?;
+
+        let mut tpm = Ceremony::open(relay, enrolled.ek(), hints.ek_handle).map_err(tpm_refused)?;
+        let nv_index = self.settings.nv_index;
+        // Before anything is made that would have to be cleaned up: is the machine in an approved state at all?
+        tpm.require_state(&policy(manifest.manifest(), nv_index, 0)).map_err(tpm_refused)?;
+
+        let (root, report_key) = born(&mut tpm)?;
+        let counter_auth = self.credential.counter_auth();
+        let mut state = State::provisioning(node, nv_index, manifest.manifest().issued_at());
+        let resumed = self.file.load().map_err(|error| refuse(RefusalCode::StateFile, describe(&error)))?;
+        let counter = match resumed {
+            // A provisioning that ended after the counter was defined and before a root was sealed.
+            Some(marker) if !marker.is_sealed() && marker.nv_index == nv_index => {
+                match tpm.read_counter(nv_index, &counter_auth) {
+                    Ok(counter) => counter,
+                    Err(TpmError::CounterMissing { .. }) => tpm.define_counter(nv_index, &counter_auth).map_err(tpm_refused)?,
+                    Err(error) => return Err(tpm_refused(error)),
+                }
+            }
+            Some(_) => return Err(refuse(RefusalCode::AlreadyProvisioned, "the state file holds a sealed root; restart the enclave")),
+            None => self.first_counter(&mut tpm, &state, &counter_auth)?,
+        };
+
+        let auth = self.credential.seal_auth();
+        let secret = SealPayload::encode(&root, manifest.manifest(), &report_key);
+        let sealed = policy(manifest.manifest(), nv_index, counter);
+        let blob = tpm.seal(&sealed, &auth, &secret).map_err(tpm_refused)?;
+        // What cannot be opened again must not be relied on.
+        let opened = tpm.unseal(&blob, &sealed, &auth, &counter_auth).map_err(tpm_refused)?;
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(&opened[..], &secret[..])) {
+            return Err(refuse(RefusalCode::Internal, "the TPM unsealed something else than was sealed"));
+        }
+        state.check = Some(root.check_value());
+        state.slots = vec![Slot { counter, blob, manifest: envelope_text(&manifest)? }];
+        self.store(&state)?;
+        drop(tpm);
+        *self.life_mut() = Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, counter)));
+        Ok(self.status())
+    }
+
+    /// Defines the counter of an enclave that has no state file, unless the TPM knows that there was one.
+    fn first_counter(&self, tpm: &mut Ceremony<'_>, marker: &State, auth: &AuthValue) -> Result<u64, Refuse> {
+        let index = marker.nv_index;
+        match tpm.read_counter(index, auth) {
+            Err(TpmError::CounterMissing { .. }) => {}
+            Err(error) => return Err(tpm_refused(error)),
+            Ok(counter) => {
+                let detail = format!("the TPM holds this enclave's counter at {index:#010x} (value {counter}), so a root was sealed before, but there is no state file; restore it, or undefine the index if that root is abandoned for good");
+                return Err(refuse(RefusalCode::SealRollback, detail));
+            }
+        }
+        self.store(marker)?;
+        tpm.define_counter(index, auth).map_err(|error| {
+            // Without its counter the marker would let a second attempt adopt somebody else's; a marker that
+            // cannot be removed only means that this is found out later.
+            if let Err(error) = self.file.remove() {
+                eprintln!("sealstone-enclave: warning: {}", describe(&error));
+            }
+            tpm_refused(error)
+        })
+    }
+
+    /// Locked → unlocked: unseals, and re-seals for the next counter value, which is the new era.
+    ///
+    /// # Errors
+    /// A machine in another state, an older state file, a foreign counter or authority, and faults of TPM, relay
+    /// and disk. The enclave stays locked.
+    pub fn unlock(&self, hints: &TpmHints, relay: &mut dyn Relay) -> Result<Status, Refuse> {
+        let _ceremony = self.begin_ceremony()?;
+        let mut state = match &*self.life() {
+            Life::Locked(state) => State::clone(state),
+            Life::Unlocked(_) => return Err(refuse(RefusalCode::AlreadyUnlocked, "already unlocked")),
+            Life::Unprovisioned => return Err(refuse(RefusalCode::Unprovisioned, "no sealed root to unlock; provision first")),
+            Life::Ended => return Err(refuse(RefusalCode::ShuttingDown, "the enclave is ending")),
+        };
+
+        // The newest slot's EK; both slots enrol this TPM, and what is believed is decided after unsealing.
+        let newest = state.slots.last().ok_or_else(|| refuse(RefusalCode::StateFile, "the state file holds no sealed blob"))?;
+        let hint_of_ek = VerifiedManifest::danger_trust_as_given(newest.manifest.as_bytes()).map_err(manifest_refused)?;
+        let mut tpm = Ceremony::open(relay, enrolled(hint_of_ek.manifest(), &state.node)?.ek(), hints.ek_handle)
+            .map_err(tpm_refused)?;
+
+        let counter_auth = self.credential.counter_auth();
+        let auth = self.credential.seal_auth();
+        let counter = tpm.read_counter(state.nv_index, &counter_auth).map_err(tpm_refused)?;
+        let slot = state.slots.iter().find(|slot| slot.counter == counter).ok_or_else(|| {
+            let held: Vec<u64> = state.slots.iter().map(|slot| slot.counter).collect();
+            let detail = format!("expected a sealed blob for the TPM counter's value {counter}, found {held:?}: the state file is older than the TPM; restore the newest one");
+            refuse(RefusalCode::SealRollback, detail)
+        })?;
+        let as_given = VerifiedManifest::danger_trust_as_given(slot.manifest.as_bytes()).map_err(manifest_refused)?;
+        let sealed = policy(as_given.manifest(), state.nv_index, counter);
+        let secret = tpm.unseal(&slot.blob, &sealed, &auth, &counter_auth).map_err(tpm_refused)?;
+
+        let payload = SealPayload::decode(&secret)
+            .ok_or_else(|| refuse(RefusalCode::Internal, "what was unsealed is no payload of this version"))?;
+        let manifest = believed(slot.manifest.as_bytes(), payload.authority, payload.least_version)?;
+        if state.check.as_ref() != Some(&payload.root.check_value()) {
+            return Err(refuse(RefusalCode::KeyMismatch, "the unsealed root is not the one of the state file's check value"));
+        }
+
+        let era = reseal(&mut tpm, &manifest, &payload.root, &payload.report_key, &auth, &counter_auth, state.nv_index, &mut |change| {
+            let mut next = state.clone();
+            change(&mut next);
+            self.store(&next)?;
+            state = next;
+            Ok(())
+        })?;
+        drop(tpm);
+        state.time_floor = state.time_floor.max(manifest.manifest().issued_at());
+        let SealPayload { root, report_key, .. } = payload;
+        *self.life_mut() = Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, era)));
+        Ok(self.status())
+    }
+
+    /// Unlocked: verifies the uploaded manifest as the successor of the one in force and re-seals under it.
+    ///
+    /// # Errors
+    /// A manifest that is not the successor, that no longer enrols this node's TPM, and faults of TPM, relay and
+    /// disk; the manifest in force stays.
+    pub fn apply_manifest(&self, hints: &TpmHints, relay: &mut dyn Relay) -> Result<Status, Refuse> {
+        let _ceremony = self.begin_ceremony()?;
+        let envelope = lock(&self.upload).take()?;
+        let (next, node_ek, nv_index) = {
+            let life = self.life();
+            let unlocked = life.unlocked()?;
+            let next = unlocked.manifest.succeed(&envelope).map_err(manifest_refused)?;
+            if next.digest() == unlocked.manifest.digest() {
+                drop(life);
+                return Ok(self.status());
+            }
+            let state = lock(&unlocked.state);
+            let before = enrolled(unlocked.manifest.manifest(), &state.node)?.ek().clone();
+            let after = enrolled(next.manifest(), &state.node)?.ek();
+            if before.name() != after.name() {
+                let detail = format!("the manifest gives node {:?} another TPM; a root does not move by manifest", state.node);
+                return Err(refuse(RefusalCode::NotEnrolled, detail));
+            }
+            (next, before, state.nv_index)
+        };
+
+        let auth = self.credential.seal_auth();
+        let counter_auth = self.credential.counter_auth();
+        let mut tpm = Ceremony::open(relay, &node_ek, hints.ek_handle).map_err(tpm_refused)?;
+        // The root is copied out so that a wipe need not wait for the TPM; the copies wipe themselves.
+        let (root, report_key) = {
+            let life = self.life();
+            let unlocked = life.unlocked()?;
+            (Root::from_bytes(unlocked.root.danger_bytes()), ReportKey::from_seed(unlocked.report_key.danger_seed()))
+        };
+        reseal(&mut tpm, &next, &root, &report_key, &auth, &counter_auth, nv_index, &mut |change| {
+            let life = self.life();
+            let mut state = lock(&life.unlocked()?.state);
+            let mut changed = state.clone();
+            change(&mut changed);
+            self.store(&changed)?;
+            *state = changed;
+            Ok(())
+        })?;
+        drop(tpm);
+        if let Life::Unlocked(unlocked) = &mut *self.life_mut() {
+            unlocked.replace_manifest(next);
+        }
+        Ok(self.status())
+    }
+
+    fn store(&self, state: &State) -> Result<(), Refuse> {
+        self.file.store(state).map_err(|error| refuse(RefusalCode::StateFile, describe(&error)))
+    }
+}
+
+/// Saves a change of the state: on disk when it returns.
+type Save<'a> = dyn FnMut(&mut dyn FnMut(&mut State)) -> Result<(), Refuse> + 'a;
+
+/// Seals for the next counter value beside the blob in force, raises the counter, confirms, drops the old blob.
+/// Returns the counter's new value.
+#[allow(clippy::too_many_arguments, reason = "every argument is a different part of one atomic step")]
+fn reseal(
+    tpm: &mut Ceremony<'_>,
+    manifest: &VerifiedManifest,
+    root: &Root,
+    report_key: &ReportKey,
+    auth: &AuthValue,
+    counter_auth: &AuthValue,
+    nv_index: u32,
+    save: &mut Save<'_>,
+) -> Result<u64, Refuse> {
+    let counter = tpm.read_counter(nv_index, counter_auth).map_err(tpm_refused)?;
+    let next = counter
+        .checked_add(1)
+        .ok_or_else(|| refuse(RefusalCode::TpmError, "the TPM's counter is at its end"))?;
+    let secret = SealPayload::encode(root, manifest.manifest(), report_key);
+    let blob = tpm.seal(&policy(manifest.manifest(), nv_index, next), auth, &secret).map_err(tpm_refused)?;
+    drop(secret);
+    let slot = Slot { counter: next, blob, manifest: envelope_text(manifest)? };
+    save(&mut |state| {
+        // A blob for another value is what an interrupted re-seal left; it never came into force.
+        state.slots.retain(|slot| slot.counter == counter);
+        state.slots.push(slot.clone());
+    })?;
+    let risen = tpm.increment_counter(nv_index, counter_auth).map_err(tpm_refused)?;
+    if risen != next {
+        let detail = format!("expected the TPM counter at {next} after the increment, found {risen}: something else increments it");
+        return Err(refuse(RefusalCode::SealRollback, detail));
+    }
+    save(&mut |state| state.slots.retain(|slot| slot.counter == next))?;
+    Ok(next)
+}
+
+/// A root from the operating system's and the TPM's randomness, so that neither alone decides it, and a report key.
+fn born(tpm: &mut Ceremony<'_>) -> Result<(Root, ReportKey), Refuse> {
+    let mut host = Zeroizing::new([0; 32]);
+    let mut chip = Zeroizing::new([0; 32]);
+    let mut seed = Zeroizing::new([0; REPORT_SEED_LEN]);
+    for bytes in [&mut host, &mut seed] {
+        getrandom::fill(&mut bytes[..])
+            .map_err(|error| refuse(RefusalCode::Internal, format!("the operating system has no randomness: {error}")))?;
+    }
+    tpm.random(&mut chip[..]).map_err(tpm_refused)?;
+    Ok((Root::combine(&mut [("os", &host), ("tpm", &chip)]), ReportKey::from_seed(&seed)))
+}
+
+/// The manifest, held to what the seal says.
+fn believed(envelope: &[u8], authority: AuthorityDigest, least_version: u64) -> Result<VerifiedManifest, Refuse> {
+    let manifest = VerifiedManifest::first(envelope, authority).map_err(manifest_refused)?;
+    let version = manifest.manifest().version();
+    if version < least_version {
+        let detail = format!("expected manifest version {least_version} or newer, found {version}");
+        return Err(refuse(RefusalCode::ManifestRollback, detail));
+    }
+    Ok(manifest)
+}
+
+fn enrolled<'m>(manifest: &'m Manifest, node: &str) -> Result<&'m Node, Refuse> {
+    manifest
+        .node_by_name(node)
+        .ok_or_else(|| refuse(RefusalCode::NotEnrolled, format!("the manifest does not enrol a node named {node:?}")))
+}
+
+/// PCRs of any active state ∧ counter ∧ auth value.
+fn policy(manifest: &Manifest, counter_index: u32, counter_value: u64) -> SealPolicy {
+    let active = manifest.states().iter().filter(|state| state.status() == StateStatus::Active);
+    SealPolicy {
+        states: active.map(|state| PcrState { bank: state.bank(), pcrs: state.pcrs().clone() }).collect(),
+        counter_index,
+        counter_value,
+    }
+}
+
+fn envelope_text(manifest: &VerifiedManifest) -> Result<String, Refuse> {
+    String::from_utf8(manifest.envelope().to_vec())
+        .map_err(|_| refuse(RefusalCode::ManifestRefused, "the envelope is not UTF-8"))
+}
+
+fn manifest_refused(error: ManifestError) -> Refuse {
+    let code = match &error {
+        ManifestError::ForeignAuthority { .. } => RefusalCode::ForeignAuthority,
+        ManifestError::OtherDeployment { .. } => RefusalCode::OtherDeployment,
+        ManifestError::OlderVersion { .. } => RefusalCode::ManifestRollback,
+        ManifestError::SameVersionOtherDigest { .. } => RefusalCode::ManifestConflict,
+        _ => RefusalCode::ManifestRefused,
+    };
+    refuse(code, describe(&error))
+}
+
+fn tpm_refused(error: TpmError) -> Refuse {
+    let code = match &error {
+        TpmError::Unreachable { .. } => RefusalCode::TpmUnreachable,
+        TpmError::NotEnrolled { .. } => RefusalCode::TpmNotEnrolled,
+        TpmError::NotAuthentic { .. } | TpmError::Malformed { .. } => RefusalCode::TpmNotAuthentic,
+        TpmError::PcrMismatch { .. } => RefusalCode::SealStateMismatch,
+        _ => RefusalCode::TpmError,
+    };
+    refuse(code, describe(&error))
+}

@@ -1,0 +1,518 @@
+//! The enclave's life: unprovisioned → locked → unlocked → attested session, and what each phase answers.
+//!
+//! Everything here is synchronous and answers at once; what needs the TPM is in [`ceremony`](crate::ceremony).
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use sealstone_attestation::{
+    Binding, BuildInfo, ClockInfo, PayloadKind, Protection, Purpose, QuoteEvidence, Report, State as MachineState, UnixTime,
+    VerifiedManifest, appraise_quote, statement,
+};
+use sealstone_wire::channel::ChannelPublic;
+use sealstone_wire::key_path::{KeyPath, hour_of};
+use sealstone_wire::limits::{MESSAGE_MAX, SESSION_REQUEST_TTL};
+use sealstone_wire::reply::{ManifestStatus, Phase, RefusalCode, Reply, Session, Signed, Status};
+use sealstone_wire::request::{Payload, SignRequest};
+
+use crate::clock;
+use crate::credential::Credential;
+use crate::derive::Root;
+use crate::receipts::{Entry, ReceiptChain};
+use crate::refuse::{Refuse, refuse};
+use crate::report_key::ReportKey;
+use crate::session::{Challenge, OpenSession};
+use crate::signing_key::SignError;
+use crate::state_file::{State, StateFile};
+use crate::upload::Upload;
+
+/// The enclave, shared by all its threads.
+#[allow(missing_debug_implementations, reason = "holds secrets")]
+pub struct Enclave {
+    pub(crate) settings: Settings,
+    pub(crate) credential: Credential,
+    pub(crate) file: StateFile,
+    pub(crate) upload: Mutex<Upload>,
+    /// Held for the whole of a ceremony: there is one TPM and one state file.
+    pub(crate) ceremony: Mutex<()>,
+    life: RwLock<Life>,
+}
+
+/// What is fixed at start.
+#[derive(Debug)]
+pub struct Settings {
+    /// The enclave's side of the channel; named in the report.
+    pub channel_key: ChannelPublic,
+    /// Who may approve the manifest that provisions.
+    pub authority: sealstone_attestation::AuthorityDigest,
+    /// Where a new counter goes.
+    pub nv_index: u32,
+    /// What runs.
+    pub build: BuildInfo,
+    /// Each protection as measured.
+    pub protections: Vec<Protection>,
+}
+
+/// The phases. A session is part of the unlocked phase, because it ends by itself.
+pub(crate) enum Life {
+    Unprovisioned,
+    Locked(Box<State>),
+    Unlocked(Box<Unlocked>),
+    /// Wiped for good: the process is ending.
+    Ended,
+}
+
+/// An unlocked enclave.
+pub(crate) struct Unlocked {
+    pub(crate) root: Root,
+    pub(crate) report_key: ReportKey,
+    pub(crate) manifest: VerifiedManifest,
+    pub(crate) state: Mutex<State>,
+    era: u64,
+    /// The newest era before this one in which something was signed.
+    last_used_era: u64,
+    challenge: Mutex<Option<Challenge>>,
+    session: RwLock<Option<Arc<OpenSession>>>,
+    receipts: Mutex<ReceiptChain>,
+}
+
+impl Unlocked {
+    pub(crate) fn new(root: Root, report_key: ReportKey, manifest: VerifiedManifest, state: State, era: u64) -> Self {
+        Self {
+            root,
+            report_key,
+            manifest,
+            last_used_era: state.last_signed_era,
+            state: Mutex::new(state),
+            era,
+            challenge: Mutex::new(None),
+            session: RwLock::new(None),
+            receipts: Mutex::new(ReceiptChain::begin(era)),
+        }
+    }
+
+    /// A new manifest is in force: the session was attested under the old one and ends.
+    pub(crate) fn replace_manifest(&mut self, manifest: VerifiedManifest) {
+        self.manifest = manifest;
+        self.end_session();
+    }
+
+    fn now(&self) -> UnixTime {
+        clock::unix_time(self.manifest.manifest().issued_at().max(lock(&self.state).time_floor))
+    }
+
+    fn session(&self) -> Result<Arc<OpenSession>, Refuse> {
+        let session = self.session.read().unwrap_or_else(PoisonError::into_inner).clone();
+        match session {
+            Some(session) if session.is_open() => Ok(session),
+            Some(_) => Err(refuse(RefusalCode::NoSession, "the attested session has ended; attest anew")),
+            None => Err(refuse(RefusalCode::NoSession, "no attested session; ask for a challenge and attest")),
+        }
+    }
+
+    fn end_session(&self) {
+        *self.session.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+impl Enclave {
+    /// An enclave with what its state file says.
+    #[must_use]
+    pub fn new(settings: Settings, credential: Credential, file: StateFile, state: Option<State>) -> Self {
+        let life = match state {
+            Some(state) if state.is_sealed() => Life::Locked(Box::new(state)),
+            _ => Life::Unprovisioned,
+        };
+        Self {
+            settings,
+            credential,
+            file,
+            upload: Mutex::new(Upload::default()),
+            ceremony: Mutex::new(()),
+            life: RwLock::new(life),
+        }
+    }
+
+    pub(crate) fn life(&self) -> RwLockReadGuard<'_, Life> {
+        // A panic while a guard was held is a bug; the data are still whole, and refusing for ever is worse.
+        self.life.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn life_mut(&self) -> RwLockWriteGuard<'_, Life> {
+        self.life.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How the enclave is.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let life = self.life();
+        let mut status = Status {
+            phase: Phase::Unprovisioned,
+            version: self.settings.build.version.clone(),
+            deployment: None,
+            node: None,
+            manifest: None,
+            era: 0,
+            last_used_era: 0,
+            sequence: 0,
+            session: None,
+            unfunded: true,
+            protections: self.settings.protections.clone(),
+        };
+        match &*life {
+            Life::Unprovisioned | Life::Ended => {}
+            Life::Locked(state) => {
+                status.phase = Phase::Locked;
+                status.node = Some(state.node.clone());
+                status.last_used_era = state.last_signed_era;
+            }
+            Life::Unlocked(unlocked) => {
+                let manifest = unlocked.manifest.manifest();
+                let session = unlocked.session().ok();
+                status.phase = if session.is_some() { Phase::Attested } else { Phase::Unlocked };
+                status.deployment = Some(manifest.deployment());
+                status.node = Some(lock(&unlocked.state).node.clone());
+                status.manifest = Some(ManifestStatus {
+                    version: manifest.version(),
+                    digest: unlocked.manifest.digest(),
+                    authority: manifest.authority().digest(),
+                });
+                status.era = unlocked.era;
+                status.last_used_era = unlocked.last_used_era;
+                status.sequence = lock(&unlocked.receipts).sequence();
+                status.session = session.map(|session| session.describe());
+            }
+        }
+        status
+    }
+
+    /// A fresh report, signed.
+    ///
+    /// # Errors
+    /// Refused while locked: the report key is under the seal.
+    pub fn report(&self) -> Result<Vec<u8>, Refuse> {
+        let life = self.life();
+        let unlocked = life.unlocked()?;
+        Ok(self.sign_report(unlocked).1)
+    }
+
+    fn sign_report(&self, unlocked: &Unlocked) -> (sealstone_attestation::ReportDigest, Vec<u8>) {
+        let manifest = unlocked.manifest.manifest();
+        let (sequence, receipt_head) = {
+            let receipts = lock(&unlocked.receipts);
+            (receipts.sequence(), receipts.head())
+        };
+        let report = Report {
+            format: Report::FORMAT,
+            deployment: manifest.deployment(),
+            node: lock(&unlocked.state).node.clone(),
+            manifest: unlocked.manifest.digest(),
+            manifest_version: manifest.version(),
+            authority: manifest.authority().digest(),
+            channel_key: *self.settings.channel_key.as_bytes(),
+            report_key: unlocked.report_key.public(),
+            build: self.settings.build.clone(),
+            protections: self.settings.protections.clone(),
+            era: unlocked.era,
+            last_used_era: unlocked.last_used_era,
+            sequence,
+            receipt_head,
+            unfunded: true,
+            time: unlocked.now(),
+        };
+        let envelope = report.sign(|labelled| unlocked.report_key.sign(labelled));
+        (report.digest(), envelope.to_json())
+    }
+
+    /// Draws a challenge; the one before it is void.
+    ///
+    /// # Errors
+    /// Refused while locked.
+    pub fn challenge(&self) -> Result<Reply, Refuse> {
+        let life = self.life();
+        let unlocked = life.unlocked()?;
+        let (digest, report) = self.sign_report(unlocked);
+        let challenge = Challenge::draw(digest).map_err(no_randomness)?;
+        let nonce = challenge.nonce;
+        *lock(&unlocked.challenge) = Some(challenge);
+        Ok(Reply::Challenge { nonce, report })
+    }
+
+    /// Appraises the answer to the newest challenge and opens a session; a quote that fails ends the session
+    /// that is open.
+    ///
+    /// # Errors
+    /// `NO_CHALLENGE`, `ATTESTATION_FAILED` with the check that failed.
+    pub fn attest(&self, quote: &QuoteEvidence, checkpoint: &[u8]) -> Result<Session, Refuse> {
+        let life = self.life();
+        let unlocked = life.unlocked()?;
+        let challenge = lock(&unlocked.challenge).take();
+        let challenge = challenge.filter(Challenge::is_open).ok_or_else(|| {
+            refuse(RefusalCode::NoChallenge, "no open challenge: it was never asked for, was used, or is older than 30 s")
+        })?;
+        let manifest = unlocked.manifest.manifest();
+        let name = lock(&unlocked.state).node.clone();
+        let node = manifest
+            .node_by_name(&name)
+            .ok_or_else(|| refuse(RefusalCode::NotEnrolled, format!("the manifest in force does not enrol node {name:?}")))?;
+        let expect = |purpose| {
+            statement(purpose, &challenge.nonce, challenge.report, unlocked.manifest.digest(), checkpoint)
+        };
+        let expected = expect(Purpose::Session)
+            .map_err(|error| refuse(RefusalCode::Malformed, format!("checkpoint: {error}")))?;
+        let previous: Option<ClockInfo> = lock(&unlocked.state).clock;
+        let appraisal = appraise_quote(quote, node, manifest, expected, previous.as_ref());
+        let Some(attested) = appraisal.attested() else {
+            unlocked.end_session();
+            let failure = appraisal.verdict().first_failure().map_or_else(
+                || "the verdict is incomplete".to_owned(),
+                |check| format!("{}: {}", check.name, check.detail),
+            );
+            return Err(refuse(RefusalCode::AttestationFailed, failure));
+        };
+        let warnings = appraisal.verdict().warnings().to_vec();
+        let session =
+            OpenSession::open(attested, warnings, manifest.session_ttl(), unlocked.now()).map_err(no_randomness)?;
+        let described = session.describe();
+        lock(&unlocked.state).clock = Some(attested.clock());
+        *unlocked.session.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(session));
+        Ok(described)
+    }
+
+    /// The public key of a path.
+    ///
+    /// # Errors
+    /// Refused without a session, and for a path or binding that the manifest does not permit.
+    pub fn public_key(&self, path: &KeyPath, binding: Option<Binding>) -> Result<Reply, Refuse> {
+        let life = self.life();
+        let unlocked = life.unlocked()?;
+        let session = unlocked.session()?;
+        let binding = binding.unwrap_or(session.binding);
+        permit_binding(unlocked, &session, binding)?;
+        let permitted = [PayloadKind::Message, PayloadKind::Digest].into_iter().any(|kind| permits(unlocked, path, kind));
+        if !permitted {
+            return Err(not_permitted(path, None));
+        }
+        let public_key = unlocked.root.derive(&binding, path).public_key();
+        Ok(Reply::PublicKey { public_key, binding })
+    }
+
+    /// One signature with its receipt.
+    ///
+    /// # Errors
+    /// Refused without a session, without permission, for a binding that this state may not use, a key that is
+    /// not the recorded one, a session key of another hour, and a payload that does not suit the algorithm.
+    pub fn sign(&self, request: &SignRequest) -> Result<Signed, Refuse> {
+        let life = self.life();
+        let unlocked = life.unlocked()?;
+        let session = unlocked.session()?;
+        let now = unlocked.now();
+        let SignRequest { path, binding, key_id, payload, request: request_digest, issued_at_ms } = request;
+        let kind = payload_kind(payload)?;
+        if !permits(unlocked, path, kind) {
+            return Err(not_permitted(path, Some(kind)));
+        }
+        permit_binding(unlocked, &session, *binding)?;
+        match path {
+            KeyPath::Asset { .. } => {
+                if key_id.is_none() {
+                    return Err(refuse(RefusalCode::Malformed, "an asset key is signed with under its recorded key id"));
+                }
+            }
+            KeyPath::Session { hour, .. } => check_session_request(&session, *binding, *hour, *issued_at_ms)?,
+        }
+
+        let key = unlocked.root.derive(binding, path);
+        let public_key = key.public_key();
+        let derived_id = public_key.key_id();
+        if let Some(recorded) = key_id
+            && *recorded != derived_id
+        {
+            let detail = format!("expected key {recorded}, derived {derived_id}: the root, the binding or the record is not the one this address was made with");
+            return Err(refuse(RefusalCode::KeyMismatch, detail));
+        }
+        let made = key.sign(payload, unlocked.manifest.manifest().enclave().verify_signatures).map_err(|error| {
+            let code = match error {
+                SignError::NotForEdDsa { .. } => RefusalCode::PayloadUnsuitable,
+                SignError::SelfCheck => RefusalCode::Internal,
+            };
+            refuse(code, error.to_string())
+        })?;
+        drop(key);
+
+        // The session may have ended while the key was at work.
+        if !session.is_open() {
+            return Err(refuse(RefusalCode::NoSession, "the attested session ended before the signature was made"));
+        }
+        self.mark_era_used(unlocked)?;
+        let entry = Entry {
+            request: *request_digest,
+            key_id: derived_id,
+            epoch: path.receipt_epoch(),
+            binding: *binding,
+            session: session.id,
+            time: now,
+        };
+        Ok(lock(&unlocked.receipts).record(entry, made, public_key, &unlocked.report_key))
+    }
+
+    /// Before the first signature of an era leaves, the state file says that the era was used, so that a store
+    /// that never heard of it is found out (`STORE_ROLLED_BACK`).
+    fn mark_era_used(&self, unlocked: &Unlocked) -> Result<(), Refuse> {
+        let mut state = lock(&unlocked.state);
+        if state.last_signed_era == unlocked.era {
+            return Ok(());
+        }
+        let before = state.last_signed_era;
+        state.last_signed_era = unlocked.era;
+        self.file.store(&state).map_err(|error| {
+            state.last_signed_era = before;
+            refuse(RefusalCode::StateFile, describe(&error))
+        })
+    }
+
+    /// Kept receipts of this era.
+    ///
+    /// # Errors
+    /// Refused while locked.
+    pub fn receipts(&self, from: u64) -> Result<Vec<Signed>, Refuse> {
+        let life = self.life();
+        Ok(lock(&life.unlocked()?.receipts).from(from))
+    }
+
+    /// Wipes root, report key and session; waits for signatures in flight.
+    ///
+    /// # Errors
+    /// Refused if nothing is unlocked, and while a ceremony is under way.
+    pub fn lock(&self) -> Result<(), Refuse> {
+        let _ceremony = self.begin_ceremony()?;
+        let mut life = self.life_mut();
+        let state = {
+            let unlocked = life.unlocked()?;
+            lock(&unlocked.state).clone()
+        };
+        *life = Life::Locked(Box::new(state));
+        Ok(())
+    }
+
+    /// Wipes everything for good.
+    pub fn end(&self) {
+        *self.life_mut() = Life::Ended;
+    }
+
+    pub(crate) fn begin_ceremony(&self) -> Result<MutexGuard<'_, ()>, Refuse> {
+        match self.ceremony.try_lock() {
+            Ok(guard) => Ok(guard),
+            Err(std::sync::TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(std::sync::TryLockError::WouldBlock) => {
+                Err(refuse(RefusalCode::Busy, "another provisioning, unlock or manifest change is under way; try again when it is done"))
+            }
+        }
+    }
+}
+
+impl Life {
+    pub(crate) fn unlocked(&self) -> Result<&Unlocked, Refuse> {
+        match self {
+            Self::Unlocked(unlocked) => Ok(unlocked),
+            Self::Unprovisioned => {
+                Err(refuse(RefusalCode::Unprovisioned, "no root yet; apply a signed manifest with provisioning"))
+            }
+            Self::Locked(_) => Err(refuse(RefusalCode::Locked, "the root is sealed; unlock first")),
+            Self::Ended => Err(refuse(RefusalCode::ShuttingDown, "the enclave has wiped itself and is ending")),
+        }
+    }
+}
+
+fn permit_binding(unlocked: &Unlocked, session: &OpenSession, binding: Binding) -> Result<(), Refuse> {
+    if binding == session.binding {
+        return Ok(());
+    }
+    let current: &MachineState = &session.state;
+    unlocked
+        .manifest
+        .manifest()
+        .may_derive(binding, current, unlocked.now())
+        .map_err(|error| refuse(RefusalCode::BindingRefused, error.to_string()))
+}
+
+fn permits(unlocked: &Unlocked, path: &KeyPath, kind: PayloadKind) -> bool {
+    let manifest = unlocked.manifest.manifest();
+    match path {
+        KeyPath::Asset { tenant, asset, algorithm, .. } => {
+            manifest.permits_asset(tenant.as_str(), asset.as_str(), *algorithm, kind)
+        }
+        KeyPath::Session { tenant, sender, algorithm, .. } => {
+            manifest.permits_session(tenant.as_str(), sender.as_str(), *algorithm, kind)
+        }
+    }
+}
+
+fn not_permitted(path: &KeyPath, kind: Option<PayloadKind>) -> Refuse {
+    let what = match path {
+        KeyPath::Asset { tenant, asset, .. } => format!("tenant {:?}, asset {:?}", tenant.as_str(), asset.as_str()),
+        KeyPath::Session { tenant, sender, .. } => format!("tenant {:?}, sender {:?}", tenant.as_str(), sender.as_str()),
+    };
+    let how = match kind {
+        Some(PayloadKind::Digest) => "a bare digest",
+        Some(PayloadKind::Message) => "a message",
+        None => "anything",
+    };
+    let detail = format!("the manifest permits no {} signature over {how} for {what}", path.algorithm());
+    refuse(RefusalCode::NotPermitted, detail)
+}
+
+fn payload_kind(payload: &Payload) -> Result<PayloadKind, Refuse> {
+    match payload {
+        Payload::Digest(_) => Ok(PayloadKind::Digest),
+        Payload::Message(message) | Payload::MessageKeccak(message) if message.len() <= MESSAGE_MAX => Ok(PayloadKind::Message),
+        Payload::Message(message) | Payload::MessageKeccak(message) => {
+            let detail = format!("expected a message of at most {MESSAGE_MAX} bytes, found {}", message.len());
+            Err(refuse(RefusalCode::Malformed, detail))
+        }
+    }
+}
+
+/// A session key is for the current state, the enclave's current hour, and 5 s.
+fn check_session_request(session: &OpenSession, binding: Binding, hour: u64, issued_at_ms: Option<u64>) -> Result<(), Refuse> {
+    if binding != session.binding {
+        let detail = format!("a session key is bound to the current state: expected binding {}, found {binding}", session.binding);
+        return Err(refuse(RefusalCode::BindingRefused, detail));
+    }
+    let issued = issued_at_ms
+        .ok_or_else(|| refuse(RefusalCode::Malformed, "a session key's request says when the enclave's clock was asked"))?;
+    if hour_of(issued / 1000) != hour {
+        let detail = format!("expected hour {} of the issue time, found {hour}", hour_of(issued / 1000));
+        return Err(refuse(RefusalCode::SessionKeyExpired, detail));
+    }
+    let now = clock::unix_ms();
+    let age_max = u64::try_from(SESSION_REQUEST_TTL.as_millis()).unwrap_or(u64::MAX);
+    match now.checked_sub(issued) {
+        Some(age) if age <= age_max => Ok(()),
+        Some(age) => {
+            let detail = format!("expected a request of at most {age_max} ms by the enclave's clock, found {age} ms; ask the clock again");
+            Err(refuse(RefusalCode::SessionKeyExpired, detail))
+        }
+        None => Err(refuse(RefusalCode::SessionKeyExpired, "the issue time is in the future of the enclave's clock")),
+    }
+}
+
+fn no_randomness(error: getrandom::Error) -> Refuse {
+    refuse(RefusalCode::Internal, format!("the operating system has no randomness: {error}"))
+}
+
+/// An error with its causes, on one line.
+pub fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// A panic while a guard was held is a bug, but what the mutex guards is still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,82 @@
+//! What the process gives up at start, and what it then measures of its own protection.
+//!
+//! The report shows what was measured, never what was asked for.
+
+use std::fs;
+
+use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::thread::{no_new_privs, set_no_new_privs};
+use sealstone_attestation::Protection;
+
+/// Gives up core dumps, `/proc/PID/mem` for others of the same user, new privileges, and swapping.
+///
+/// Failures are not returned: [`measure`] finds them, and the report names them.
+pub fn harden() {
+    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
+    for (what, result) in [
+        ("RLIMIT_CORE 0", setrlimit(Resource::Core, no_core)),
+        ("not dumpable", set_dumpable_behavior(DumpableBehavior::NotDumpable)),
+        ("no new privileges", set_no_new_privs(true)),
+        ("mlockall", mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)),
+    ] {
+        if let Err(error) = result {
+            eprintln!("sealstone-enclave: warning: {what}: {error}");
+        }
+    }
+}
+
+/// Each protection as it is now.
+#[must_use]
+pub fn measure() -> Vec<Protection> {
+    let core = getrlimit(Resource::Core);
+    let locked = status_kib("VmLck:").unwrap_or(0);
+    let scope = read("/proc/sys/kernel/yama/ptrace_scope");
+    let lockdown = read("/sys/kernel/security/lockdown");
+    // The first line is a heading; each further line is a swap area.
+    let swaps = read("/proc/swaps").map(|text| text.lines().count().saturating_sub(1));
+    vec![
+        protection("no_core_dumps", core.current == Some(0) && core.maximum == Some(0), format!("RLIMIT_CORE {:?}", core.current)),
+        protection(
+            "not_dumpable",
+            dumpable_behavior().is_ok_and(|behavior| behavior == DumpableBehavior::NotDumpable),
+            "PR_GET_DUMPABLE".to_owned(),
+        ),
+        protection("no_new_privileges", no_new_privs().unwrap_or(false), "PR_GET_NO_NEW_PRIVS".to_owned()),
+        protection("memory_locked", locked > 0, format!("VmLck {locked} KiB")),
+        protection(
+            "secret_memory",
+            false,
+            "secrets are in ordinary memory of this process, wiped after use; not yet in memfd_secret".to_owned(),
+        ),
+        protection(
+            "ptrace_forbidden",
+            scope.as_deref() == Some("3"),
+            format!("kernel.yama.ptrace_scope {}", scope.as_deref().unwrap_or("absent")),
+        ),
+        protection(
+            "kernel_lockdown",
+            lockdown.as_deref().is_some_and(|text| text.contains("[confidentiality]")),
+            lockdown.unwrap_or_else(|| "absent".to_owned()),
+        ),
+        protection(
+            "no_swap",
+            swaps == Some(0),
+            swaps.map_or_else(|| "cannot read /proc/swaps".to_owned(), |areas| format!("{areas} swap areas")),
+        ),
+    ]
+}
+
+fn protection(name: &str, active: bool, detail: String) -> Protection {
+    Protection { name: name.to_owned(), active, detail }
+}
+
+fn read(path: &str) -> Option<String> {
+    Some(fs::read_to_string(path).ok()?.trim().to_owned())
+}
+
+fn status_kib(field: &str) -> Option<u64> {
+    let status = read("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    line.trim().strip_suffix("kB")?.trim().parse().ok()
+}

@@ -1,0 +1,120 @@
+//! `sealstone-enclave`: harden, listen, serve until told to end; nothing else.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use sealstone_enclave::config::Config;
+use sealstone_enclave::server::Server;
+use sealstone_enclave::{build_info, core, credential, harden, state_file};
+use sealstone_wire::address::Listener;
+use sealstone_wire::channel::ChannelKey;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+const HELP: &str = "\
+The trusted process of a Sealstone node: holds the root, verifies quotes, derives, signs, wipes.
+
+Usage: sealstone-enclave --config FILE
+       sealstone-enclave --config FILE --public-key    print the channel's public key and end
+
+Options:
+  --config FILE   enclave.toml, as `sealstone init` writes it
+  --public-key    make the channel key if there is none, print its public half (hex)
+  --version
+  --help
+
+Examples:
+  sealstone-enclave --config /etc/sealstone/enclave.toml
+  sealstone-enclave --config enclave.toml --public-key
+
+Ends on SIGTERM and SIGINT after wiping its secrets.
+Exit codes: 0 ended as told, 2 unusable configuration, state or environment.";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("sealstone-enclave: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// What the command line asks for.
+enum Command {
+    Help,
+    Version,
+    PublicKey(PathBuf),
+    Serve(PathBuf),
+}
+
+fn run() -> Result<(), String> {
+    match command(std::env::args_os().skip(1))? {
+        Command::Help => println!("{HELP}"),
+        Command::Version => println!("sealstone-enclave {}", env!("CARGO_PKG_VERSION")),
+        Command::PublicKey(config) => {
+            let config = load(&config)?;
+            println!("{}", channel_key(&config.channel_key_file)?.public());
+        }
+        Command::Serve(config) => serve(&load(&config)?)?,
+    }
+    Ok(())
+}
+
+fn command(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<Command, String> {
+    let mut config = None;
+    let mut public_key = false;
+    while let Some(argument) = arguments.next() {
+        match argument.to_str() {
+            Some("--help" | "-h") => return Ok(Command::Help),
+            Some("--version" | "-V") => return Ok(Command::Version),
+            Some("--public-key") => public_key = true,
+            Some("--config") => {
+                config = Some(PathBuf::from(arguments.next().ok_or("--config needs a file; see --help")?));
+            }
+            _ => return Err(format!("unknown argument {argument:?}; see --help")),
+        }
+    }
+    let config = config.ok_or("expected --config FILE; see --help")?;
+    Ok(if public_key { Command::PublicKey(config) } else { Command::Serve(config) })
+}
+
+fn load(path: &Path) -> Result<Config, String> {
+    Config::load(path).map_err(|error| core::describe(&error))
+}
+
+fn channel_key(path: &Path) -> Result<ChannelKey, String> {
+    ChannelKey::load_or_create(path).map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
+}
+
+fn serve(config: &Config) -> Result<(), String> {
+    harden::harden();
+    let channel_key = channel_key(&config.channel_key_file)?;
+    let credential = credential::Credential::load_or_create(&config.credential_file)
+        .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;
+    let file = state_file::StateFile::at(&config.state_file);
+    let state = file.load().map_err(|error| core::describe(&error))?;
+    let settings = core::Settings {
+        channel_key: channel_key.public(),
+        authority: config.authority,
+        nv_index: config.nv_index,
+        build: build_info::build_info(),
+        protections: harden::measure(),
+    };
+    let enclave = Arc::new(core::Enclave::new(settings, credential, file, state));
+
+    // Before the listener: a signal that comes early must not end the process unwiped.
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
+    let listener = Listener::bind(&config.listen)
+        .map_err(|error| format!("cannot listen on {}: {}", config.listen, core::describe(&error)))?;
+    eprintln!("sealstone-enclave: listening on {}, {:?}", config.listen, enclave.status().phase);
+    Server::start(listener, channel_key, config.agent_public_key, Arc::clone(&enclave), config.signing_threads)
+        .map_err(|error| format!("cannot start threads: {error}"))?;
+
+    if let Some(signal) = signals.forever().next() {
+        enclave.end();
+        eprintln!("sealstone-enclave: wiped, ending on signal {signal}");
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Connections: accepted, authenticated, served by plain threads, every one of them bounded.
+//!
+//! One thread accepts, one per connection reads, a fixed pool signs, and a ceremony has a thread of its own
+//! while it waits for the TPM.
+
+mod connection;
+mod handshakes;
+mod pool;
+mod relay;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use sealstone_wire::address::{Listener, Stream};
+use sealstone_wire::channel::{ChannelKey, ChannelPublic};
+use sealstone_wire::limits::CONNECTIONS_MAX;
+
+use crate::core::Enclave;
+use connection::Connection;
+use handshakes::Handshakes;
+use pool::Pool;
+
+/// How long the acceptor rests when the system has no descriptor or memory for another connection; without a
+/// rest it would spin.
+const ACCEPT_FAULT_REST: Duration = Duration::from_millis(50);
+
+/// What all connections share.
+#[allow(missing_debug_implementations, reason = "holds the channel key")]
+pub struct Server {
+    channel_key: ChannelKey,
+    agent: ChannelPublic,
+    enclave: Arc<Enclave>,
+    pool: Pool,
+    handshakes: Handshakes,
+    /// Authenticated connections.
+    connections: AtomicUsize,
+}
+
+impl Server {
+    /// Starts the threads; they end with the process.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(
+        listener: Listener,
+        channel_key: ChannelKey,
+        agent: ChannelPublic,
+        enclave: Arc<Enclave>,
+        signing_threads: usize,
+    ) -> io::Result<()> {
+        let pool = Pool::start(Arc::clone(&enclave), signing_threads)?;
+        let server = Arc::new(Self {
+            channel_key,
+            agent,
+            enclave,
+            pool,
+            handshakes: Handshakes::default(),
+            connections: AtomicUsize::new(0),
+        });
+        thread::Builder::new().name("accept".to_owned()).spawn(move || accept(&listener, &server))?;
+        Ok(())
+    }
+
+    /// One connection from its first byte to its last.
+    fn serve(&self, stream: Stream, ticket: u64) {
+        let channel = connection::authenticate(&stream, &self.channel_key, &self.agent);
+        self.handshakes.leave(ticket);
+        let channel = match channel {
+            Ok(channel) => channel,
+            Err(error) => {
+                eprintln!("sealstone-enclave: connection refused: {}", crate::core::describe(&error));
+                return;
+            }
+        };
+        if self.connections.fetch_add(1, Ordering::AcqRel) < CONNECTIONS_MAX {
+            match Connection::open(stream, channel) {
+                Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool),
+                Err(error) => eprintln!("sealstone-enclave: connection lost: {error}"),
+            }
+        } else {
+            eprintln!("sealstone-enclave: connection refused: {CONNECTIONS_MAX} are open");
+        }
+        self.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn accept(listener: &Listener, server: &Arc<Server>) {
+    loop {
+        let stream = match listener.accept() {
+            Ok(stream) => stream,
+            Err(error) => {
+                eprintln!("sealstone-enclave: cannot accept: {error}");
+                thread::sleep(ACCEPT_FAULT_REST);
+                continue;
+            }
+        };
+        let Some(ticket) = server.handshakes.enter(&stream) else { continue };
+        let shared = Arc::clone(server);
+        let spawned =
+            thread::Builder::new().name("connection".to_owned()).spawn(move || shared.serve(stream, ticket));
+        if let Err(error) = spawned {
+            server.handshakes.leave(ticket);
+            eprintln!("sealstone-enclave: no thread for a connection: {error}");
+        }
+    }
+}

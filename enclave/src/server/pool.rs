@@ -1,0 +1,63 @@
+//! The signing threads: a fixed number behind a bounded queue. A full queue is answered at once.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use sealstone_attestation::Binding;
+use sealstone_wire::KeyPath;
+use sealstone_wire::limits::QUEUE_MAX;
+use sealstone_wire::reply::{RefusalCode, Reply};
+use sealstone_wire::request::SignRequest;
+
+use super::connection::Connection;
+use crate::core::Enclave;
+use crate::refuse::refuse;
+
+/// Work for a signing thread, and where the answer goes.
+pub(super) struct Job {
+    pub(super) connection: Arc<Connection>,
+    pub(super) id: u64,
+    pub(super) work: Work,
+}
+
+/// What derives a key.
+pub(super) enum Work {
+    Sign(Box<SignRequest>),
+    PublicKey(KeyPath, Option<Binding>),
+}
+
+/// The queue to the threads.
+pub(super) struct Pool(Sender<Job>);
+
+impl Pool {
+    pub(super) fn start(enclave: Arc<Enclave>, threads: usize) -> io::Result<Self> {
+        let (sender, receiver) = bounded(QUEUE_MAX);
+        for number in 0..threads {
+            let enclave = Arc::clone(&enclave);
+            let receiver = receiver.clone();
+            thread::Builder::new().name(format!("sign-{number}")).spawn(move || work(&enclave, &receiver))?;
+        }
+        Ok(Self(sender))
+    }
+
+    /// Queues a job, or answers that the queue is full.
+    pub(super) fn submit(&self, job: Job) {
+        if let Err(full) = self.0.try_send(job) {
+            let Job { connection, id, .. } = full.into_inner();
+            let detail = format!("{QUEUE_MAX} requests wait already; try again");
+            connection.reply(id, refuse(RefusalCode::Overloaded, detail).into());
+        }
+    }
+}
+
+fn work(enclave: &Enclave, jobs: &Receiver<Job>) {
+    for Job { connection, id, work } in jobs {
+        let reply = match work {
+            Work::Sign(request) => enclave.sign(&request).map(|signed| Reply::Signed(Box::new(signed))),
+            Work::PublicKey(path, binding) => enclave.public_key(&path, binding),
+        };
+        connection.reply(id, reply.unwrap_or_else(Reply::from));
+    }
+}

@@ -1,0 +1,249 @@
+//! What clients say to the agent over HTTP: JSON bodies of `docs/api.md`.
+//!
+//! Bytes are lower-case hex. Unknown fields are refused, so that a misspelt limit never goes unnoticed.
+
+use std::collections::BTreeMap;
+
+use sealstone_attestation::{Algorithm, Binding, KeyId, PcrValues, PublicArea, PublicKey, RequestDigest, Signature64, UnixTime};
+use serde::{Deserialize, Serialize};
+
+use crate::{Epoch, PathText, reply};
+
+/// Media type of error bodies (RFC 9457).
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// `POST /v1/sign`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignBody {
+    /// Who owns the key.
+    pub tenant: PathText,
+    /// The asset that signs. Exactly one of `asset` and `session` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<PathText>,
+    /// A key for this one use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionKey>,
+    /// The chain on which the nonce counts; 0 where there is none.
+    #[serde(default)]
+    pub chain_id: u64,
+    /// Spent by this signature: one nonce of one sender on one chain signs one payload, ever.
+    pub nonce: u64,
+    /// The message, hex. Exactly one of `payload` and `digest` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<String>,
+    /// A bare 32-byte digest, hex; needs a permission in the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// How an ECDSA message is hashed.
+    #[serde(default)]
+    pub hash: HashName,
+}
+
+/// The sender's side of a session key's path; chain id and nonce come from the request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionKey {
+    /// Who sends.
+    pub sender: PathText,
+    /// What the key signs with.
+    pub algorithm: Algorithm,
+}
+
+/// How an ECDSA message is hashed. Ed25519 signs the message itself and takes only the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HashName {
+    /// FIPS 180-4.
+    #[default]
+    Sha256,
+    /// As Ethereum hashes.
+    Keccak256,
+}
+
+/// Answer to `POST /v1/sign`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignAnswer {
+    /// `r ‖ s` or the Ed25519 signature: 64 bytes, hex.
+    pub signature: Signature64,
+    /// The same as DER (`ECDSA-Sig-Value`), hex; absent for Ed25519, which has no DER form.
+    pub der: Option<String>,
+    /// SEC1 compressed or raw Ed25519, hex.
+    pub public_key: String,
+    /// RFC 7638 thumbprint.
+    pub key_id: KeyId,
+    /// What signed.
+    pub algorithm: Algorithm,
+    /// The asset's epoch; absent for a session key.
+    pub epoch: Option<Epoch>,
+    /// The hour of a session key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hour: Option<u64>,
+    /// The binding that the key was derived under.
+    pub binding: Binding,
+    /// What an ECDSA signature is over (hex, 32 bytes); for Ed25519 the message's SHA-256, for reference.
+    pub digest: String,
+    /// ES256K only: 0 to 3, adjusted for low S.
+    pub recovery_id: Option<u8>,
+    /// Which signer signed: `enclave`, or a Transit route's name.
+    pub signer: String,
+    /// The end of the attested session in which the signature was made.
+    pub attested_until: UnixTime,
+    /// Names the reservation; the same request again has the same id and the same answer.
+    pub request_id: String,
+    /// Digest of the canonical request, as it stands in the receipt.
+    pub request_digest: RequestDigest,
+    /// The enclave's receipt: era and sequence.
+    pub receipt: ReceiptName,
+    /// No verified set of recovery shares exists for this key's root.
+    pub unfunded: bool,
+}
+
+/// Which receipt records a signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiptName {
+    /// The unlock era.
+    pub era: u64,
+    /// The sequence within it.
+    pub sequence: u64,
+}
+
+/// `POST /v1/assets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AssetBody {
+    /// Who owns the asset.
+    pub tenant: PathText,
+    /// Its name, unique in the tenant.
+    pub asset: PathText,
+    /// What its key signs with.
+    pub algorithm: Algorithm,
+}
+
+/// One asset: answer to `POST /v1/assets`, `POST /v1/assets/{tenant}/{asset}/rotate` and
+/// `GET /v1/keys/{tenant}/{asset}`, and an item of `GET /v1/assets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asset {
+    /// Who owns the asset.
+    pub tenant: PathText,
+    /// Its name.
+    pub asset: PathText,
+    /// What its key signs with.
+    pub algorithm: Algorithm,
+    /// Which generation of its key.
+    pub epoch: Epoch,
+    /// The binding recorded when the epoch began.
+    pub binding: Binding,
+    /// RFC 7638 thumbprint.
+    pub key_id: KeyId,
+    /// SEC1 compressed or raw Ed25519, hex.
+    pub public_key: String,
+    /// The public key as a JWK (RFC 7517).
+    pub jwk: serde_json::Value,
+    /// When this epoch began.
+    pub since: UnixTime,
+    /// No verified set of recovery shares exists for this key's root.
+    pub unfunded: bool,
+}
+
+/// `GET /v1/assets`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AssetList {
+    /// Ordered by tenant, then asset.
+    pub assets: Vec<Asset>,
+}
+
+/// `GET /v1/keys/session?tenant&sender&chain_id&nonce&algorithm`: the session key of this hour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionPublicKey {
+    /// RFC 7638 thumbprint.
+    pub key_id: KeyId,
+    /// SEC1 compressed or raw Ed25519, hex.
+    pub public_key: String,
+    /// The public key as a JWK.
+    pub jwk: serde_json::Value,
+    /// The hour that it is for.
+    pub hour: u64,
+    /// The current state's binding.
+    pub binding: Binding,
+}
+
+/// `GET /v1/enrolment`: what a manifest needs to know of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// The endorsement key (TPMT_PUBLIC, hex).
+    pub ek: PublicArea,
+    /// The attestation key (TPMT_PUBLIC, hex).
+    pub ak: PublicArea,
+    /// The EK certificate from the TPM's NV, DER as hex, if it has one for this key.
+    pub ek_certificate: Option<String>,
+    /// All PCRs of the SHA-2 banks as they are now.
+    pub pcrs: PcrValues,
+    /// Of the TPM, as its quotes name it.
+    pub firmware_version: u64,
+}
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// `true` if a signature would be made now.
+    pub ready: bool,
+    /// Why not, for people; empty when ready.
+    pub reasons: Vec<Reason>,
+    /// The agent's release.
+    pub agent_version: String,
+    /// The enclave, if it answers.
+    pub enclave: Option<reply::Status>,
+    /// Whether the TPM answers, and how it is reached.
+    pub tpm: TpmStatus,
+    /// Counts by reservation state.
+    pub reservations: BTreeMap<String, u64>,
+}
+
+/// One reason why a node is not ready, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable.
+    pub code: String,
+    /// Expected, found.
+    pub detail: String,
+    /// What to do next.
+    pub action: String,
+}
+
+/// The TPM as the agent sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TpmStatus {
+    /// The configured TCTI.
+    pub tcti: String,
+    /// Whether the newest command was answered.
+    pub reachable: bool,
+    /// What the newest fault said.
+    pub fault: Option<String>,
+}
+
+/// An RFC 9457 problem document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `urn:sealstone:problem:<code in lower case>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Short, the same for each code.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Expected, found, what to do.
+    pub detail: String,
+    /// Stable, for programs.
+    pub code: String,
+    /// The HTTP request, as in the agent's log.
+    pub request_id: String,
+}
+
+impl SignAnswer {
+    /// Writes a public key as answers do.
+    #[must_use]
+    pub fn public_key_hex(key: &PublicKey) -> String {
+        hex::encode(key.as_bytes())
+    }
+}
