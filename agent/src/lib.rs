@@ -1,1 +1,7 @@
-//! Placeholder.
+//! The host daemon of a Sealstone node: it talks to clients, TPM, store and enclave, and holds no signing key.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod config;
+mod files;
+pub mod tpm;
