@@ -4,4 +4,5 @@
 
 pub mod config;
 mod files;
+pub mod store;
 pub mod tpm;
