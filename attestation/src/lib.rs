@@ -3,30 +3,47 @@
 //! Pure functions over bytes: no I/O, no clock, no unsafe code, no C. Untrusted bytes become checked types by one
 //! constructor each, and every parser consumes its input whole.
 #![forbid(unsafe_code)]
+// A test that unwraps fails where it should.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod algorithm;
+mod authority;
 mod clock;
 mod digest;
+mod dsse;
 mod encoding;
 mod nonce;
 mod pcr;
 mod public_key;
 mod quote_evidence;
 mod receipt;
+mod report;
 mod statement;
 mod time;
+mod tpm;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use authority::{AuthorityError, AuthorityKey, AuthoritySet, SignaturesError};
 pub use clock::ClockInfo;
 pub use digest::{
     AuthorityDigest, Binding, DeploymentId, ManifestDigest, ReceiptHash, ReportDigest, RequestDigest,
     SessionId, Sha256Digest, Signature64, Statement,
 };
+pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature};
 pub use encoding::{HexBytes, HexError, TooLong, lp};
 pub use nonce::{Nonce, NonceError};
-pub use pcr::{PcrBank, PcrError, PcrIndex, PcrValues};
+pub use pcr::{HashAlgorithm, PcrBank, PcrError, PcrIndex, PcrValues};
 pub use public_key::{BadSignature, KeyId, KeyIdError, PublicKey, PublicKeyError};
 pub use quote_evidence::QuoteEvidence;
 pub use receipt::{Receipt, ReceiptError, SignedReceipt, verify_chain};
+pub use report::{BuildInfo, Protection, Report, ReportError, VerifiedReport};
 pub use statement::{Purpose, UnknownPurpose, statement};
 pub use time::{TimeError, UnixTime};
+pub use tpm::{
+    key_check::KeyFlaw,
+    name::TpmName,
+    public_area::{KeyScheme, PublicArea, PublicAreaError, TpmKey},
+    quote::{Quote, QuoteError},
+    selection::{PcrSelection, SelectedBank, SelectionError},
+    signature::{SignatureError, SignatureKind, SignatureScheme, TpmSignature, TpmSignatureError},
+};

@@ -7,9 +7,13 @@ use std::{
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 use thiserror::Error;
 
 use crate::encoding::{HexBytes, unique_map};
+
+/// A TPM names a bank by the hash algorithm of its PCRs, so one type serves for both.
+pub type HashAlgorithm = PcrBank;
 
 /// A bank: all PCRs under one hash algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,6 +69,17 @@ impl PcrBank {
     #[must_use]
     pub fn from_algorithm_id(id: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|bank| bank.algorithm_id() == id)
+    }
+
+    /// The digest of these bytes under the bank's hash algorithm; `None` for SHA-1, which nothing here rests on.
+    #[must_use]
+    pub fn digest(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Sha1 => None,
+            Self::Sha256 => Some(Sha256::digest(bytes).to_vec()),
+            Self::Sha384 => Some(Sha384::digest(bytes).to_vec()),
+            Self::Sha512 => Some(Sha512::digest(bytes).to_vec()),
+        }
     }
 
     /// Whether a state may be defined by this bank: SHA-1 collisions can be made, so not by that one.

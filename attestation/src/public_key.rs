@@ -47,6 +47,10 @@ impl PublicKey {
             });
         }
         let invalid = || PublicKeyError::NotOnCurve { algorithm };
+        // 33 bytes also fit SEC1's "compact" form (tag 5), a second spelling of the same key.
+        if algorithm != Algorithm::EdDsa && !matches!(bytes[0], 2 | 3) {
+            return Err(invalid());
+        }
         match algorithm {
             Algorithm::Es256 => p256::ecdsa::VerifyingKey::from_sec1_bytes(bytes)
                 .map(|key| Self::from(&key))

@@ -1,0 +1,8 @@
+//! Structures that a TPM returns (TCG TPM 2.0 Part 2), read whole from the bytes that were received.
+
+pub(crate) mod key_check;
+pub(crate) mod name;
+pub(crate) mod public_area;
+pub(crate) mod quote;
+pub(crate) mod selection;
+pub(crate) mod signature;
