@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use sealstone_attestation::{Algorithm, Binding, KeyId, PcrValues, PublicArea, PublicKey, RequestDigest, Signature64, UnixTime};
+use sealstone_attestation::{
+    Algorithm, Binding, KeyId, PcrValues, PublicArea, PublicKey, RequestDigest, Signature64, UnixTime,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::{Epoch, PathText, reply};

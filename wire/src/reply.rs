@@ -1,7 +1,8 @@
 //! What the enclave answers.
 
 use sealstone_attestation::{
-    AuthorityDigest, Binding, DeploymentId, ManifestDigest, PublicKey, SessionId, Signature64, SignedReceipt, UnixTime,
+    AuthorityDigest, Binding, DeploymentId, ManifestDigest, PublicKey, SessionId, Signature64, SignedReceipt,
+    UnixTime,
 };
 use serde::{Deserialize, Serialize};
 
