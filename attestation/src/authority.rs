@@ -74,18 +74,13 @@ impl AuthoritySet {
             return Err(AuthorityError::KeyCount { found: keys.len() });
         }
         if threshold == 0 || usize::from(threshold) > keys.len() {
-            return Err(AuthorityError::Threshold {
-                found: threshold,
-                keys: keys.len(),
-            });
+            return Err(AuthorityError::Threshold { found: threshold, keys: keys.len() });
         }
         let mut names = BTreeSet::new();
         let mut points = BTreeSet::new();
         for key in &keys {
             if !names.insert(&key.name) || !points.insert(key.public_key) {
-                return Err(AuthorityError::Repeated {
-                    name: key.name.clone(),
-                });
+                return Err(AuthorityError::Repeated { name: key.name.clone() });
             }
         }
         Ok(Self { threshold, keys })
@@ -125,18 +120,11 @@ impl AuthoritySet {
 
     /// Whether these signers reach the threshold.
     pub(crate) fn check_signers(&self, signers: &Signers) -> Result<(), SignaturesError> {
-        let found = self
-            .keys
-            .iter()
-            .filter(|key| signers.0.contains(&key.public_key))
-            .count();
+        let found = self.keys.iter().filter(|key| signers.0.contains(&key.public_key)).count();
         if found >= usize::from(self.threshold) {
             Ok(())
         } else {
-            Err(SignaturesError::TooFew {
-                expected: self.threshold,
-                found,
-            })
+            Err(SignaturesError::TooFew { expected: self.threshold, found })
         }
     }
 }
@@ -158,19 +146,11 @@ pub(crate) fn verify_signatures(
             .flat_map(|set| &set.keys)
             .find(|key| key.public_key.key_id() == key_id)
             .ok_or(SignaturesError::Foreign { key_id })?;
-        let invalid = || SignaturesError::Invalid {
-            name: key.name.clone(),
-            key_id,
-        };
+        let invalid = || SignaturesError::Invalid { name: key.name.clone(), key_id };
         let bytes: [u8; 64] = signature.sig.as_slice().try_into().map_err(|_| invalid())?;
-        key.public_key
-            .verify_message(&pae, &Signature64::from_bytes(bytes))
-            .map_err(|_| invalid())?;
+        key.public_key.verify_message(&pae, &Signature64::from_bytes(bytes)).map_err(|_| invalid())?;
         if !signers.insert(key.public_key) {
-            return Err(SignaturesError::Repeated {
-                name: key.name.clone(),
-                key_id,
-            });
+            return Err(SignaturesError::Repeated { name: key.name.clone(), key_id });
         }
     }
     Ok(Signers(signers))
@@ -194,22 +174,14 @@ struct RawAuthoritySet {
 impl Serialize for AuthorityKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let public_key = HexBytes(self.public_key.as_bytes().to_vec());
-        RawAuthorityKey {
-            name: self.name.clone(),
-            algorithm: self.public_key.algorithm(),
-            public_key,
-        }
-        .serialize(serializer)
+        RawAuthorityKey { name: self.name.clone(), algorithm: self.public_key.algorithm(), public_key }
+            .serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for AuthorityKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let RawAuthorityKey {
-            name,
-            algorithm,
-            public_key,
-        } = RawAuthorityKey::deserialize(deserializer)?;
+        let RawAuthorityKey { name, algorithm, public_key } = RawAuthorityKey::deserialize(deserializer)?;
         let public_key = PublicKey::from_bytes(algorithm, &public_key.0).map_err(de::Error::custom)?;
         Self::new(name, public_key).map_err(de::Error::custom)
     }
@@ -217,11 +189,7 @@ impl<'de> Deserialize<'de> for AuthorityKey {
 
 impl Serialize for AuthoritySet {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawAuthoritySet {
-            threshold: self.threshold,
-            keys: self.keys.clone(),
-        }
-        .serialize(serializer)
+        RawAuthoritySet { threshold: self.threshold, keys: self.keys.clone() }.serialize(serializer)
     }
 }
 
@@ -324,11 +292,7 @@ mod tests {
     }
 
     fn key(seed: u8) -> AuthorityKey {
-        AuthorityKey::new(
-            format!("person-{seed}"),
-            PublicKey::from(&signer(seed).verifying_key()),
-        )
-        .unwrap()
+        AuthorityKey::new(format!("person-{seed}"), PublicKey::from(&signer(seed).verifying_key())).unwrap()
     }
 
     fn set(threshold: u8, seeds: &[u8]) -> AuthoritySet {
@@ -344,11 +308,7 @@ mod tests {
                 sig: signer(seed).sign(&pae).to_bytes().to_vec(),
             })
             .collect();
-        Envelope {
-            payload_type: "t".to_owned(),
-            payload: b"payload".to_vec(),
-            signatures,
-        }
+        Envelope { payload_type: "t".to_owned(), payload: b"payload".to_vec(), signatures }
     }
 
     fn check(set: &AuthoritySet, envelope: &Envelope) -> Result<(), SignaturesError> {
@@ -365,65 +325,29 @@ mod tests {
     #[test]
     fn too_few_repeated_foreign_and_invalid_signatures_are_each_refused() {
         let set = set(2, &[1, 2, 3]);
-        assert_eq!(
-            check(&set, &envelope(&[])),
-            Err(SignaturesError::TooFew {
-                expected: 2,
-                found: 0
-            })
-        );
-        assert_eq!(
-            check(&set, &envelope(&[1])),
-            Err(SignaturesError::TooFew {
-                expected: 2,
-                found: 1
-            })
-        );
-        assert!(matches!(
-            check(&set, &envelope(&[1, 1])),
-            Err(SignaturesError::Repeated { .. })
-        ));
-        assert!(matches!(
-            check(&set, &envelope(&[1, 2, 1])),
-            Err(SignaturesError::Repeated { .. })
-        ));
-        assert!(matches!(
-            check(&set, &envelope(&[1, 2, 9])),
-            Err(SignaturesError::Foreign { .. })
-        ));
+        assert_eq!(check(&set, &envelope(&[])), Err(SignaturesError::TooFew { expected: 2, found: 0 }));
+        assert_eq!(check(&set, &envelope(&[1])), Err(SignaturesError::TooFew { expected: 2, found: 1 }));
+        assert!(matches!(check(&set, &envelope(&[1, 1])), Err(SignaturesError::Repeated { .. })));
+        assert!(matches!(check(&set, &envelope(&[1, 2, 1])), Err(SignaturesError::Repeated { .. })));
+        assert!(matches!(check(&set, &envelope(&[1, 2, 9])), Err(SignaturesError::Foreign { .. })));
         let mut forged = envelope(&[1, 2, 3]);
         forged.signatures[2].sig[0] ^= 1;
-        assert!(matches!(
-            check(&set, &forged),
-            Err(SignaturesError::Invalid { .. })
-        ));
+        assert!(matches!(check(&set, &forged), Err(SignaturesError::Invalid { .. })));
         let mut swapped = envelope(&[1, 2]);
         swapped.signatures[0].keyid = key(3).public_key().key_id().to_string();
-        assert!(matches!(
-            check(&set, &swapped),
-            Err(SignaturesError::Invalid { .. })
-        ));
+        assert!(matches!(check(&set, &swapped), Err(SignaturesError::Invalid { .. })));
         let mut short = envelope(&[1, 2]);
         short.signatures[0].sig.pop();
-        assert!(matches!(
-            check(&set, &short),
-            Err(SignaturesError::Invalid { .. })
-        ));
+        assert!(matches!(check(&set, &short), Err(SignaturesError::Invalid { .. })));
         let mut nameless = envelope(&[1, 2]);
         nameless.signatures[0].keyid.clear();
         assert_eq!(check(&set, &nameless), Err(SignaturesError::KeyId));
         let mut retyped = envelope(&[1, 2]);
         retyped.payload_type = "u".to_owned();
-        assert!(matches!(
-            check(&set, &retyped),
-            Err(SignaturesError::Invalid { .. })
-        ));
+        assert!(matches!(check(&set, &retyped), Err(SignaturesError::Invalid { .. })));
         let mut changed = envelope(&[1, 2]);
         changed.payload.push(b'!');
-        assert!(matches!(
-            check(&set, &changed),
-            Err(SignaturesError::Invalid { .. })
-        ));
+        assert!(matches!(check(&set, &changed), Err(SignaturesError::Invalid { .. })));
     }
 
     #[test]
@@ -440,10 +364,7 @@ mod tests {
         for (signature, accepted) in [(low, true), (high, false)] {
             let mut envelope = envelope(&[]);
             let keyid = key.public_key().key_id().to_string();
-            envelope.signatures.push(EnvelopeSignature {
-                keyid,
-                sig: signature.to_bytes().to_vec(),
-            });
+            envelope.signatures.push(EnvelopeSignature { keyid, sig: signature.to_bytes().to_vec() });
             assert_eq!(check(&set, &envelope).is_ok(), accepted);
         }
     }
@@ -451,38 +372,17 @@ mod tests {
     #[test]
     fn a_set_that_could_be_reached_too_easily_or_never_is_refused() {
         let keys = |seeds: &[u8]| seeds.iter().map(|&seed| key(seed)).collect::<Vec<_>>();
-        assert_eq!(
-            AuthoritySet::new(1, vec![]),
-            Err(AuthorityError::KeyCount { found: 0 })
-        );
-        assert_eq!(
-            AuthoritySet::new(0, keys(&[1])),
-            Err(AuthorityError::Threshold { found: 0, keys: 1 })
-        );
-        assert_eq!(
-            AuthoritySet::new(2, keys(&[1])),
-            Err(AuthorityError::Threshold { found: 2, keys: 1 })
-        );
-        assert!(matches!(
-            AuthoritySet::new(1, keys(&[1, 1])),
-            Err(AuthorityError::Repeated { .. })
-        ));
+        assert_eq!(AuthoritySet::new(1, vec![]), Err(AuthorityError::KeyCount { found: 0 }));
+        assert_eq!(AuthoritySet::new(0, keys(&[1])), Err(AuthorityError::Threshold { found: 0, keys: 1 }));
+        assert_eq!(AuthoritySet::new(2, keys(&[1])), Err(AuthorityError::Threshold { found: 2, keys: 1 }));
+        assert!(matches!(AuthoritySet::new(1, keys(&[1, 1])), Err(AuthorityError::Repeated { .. })));
         let renamed = AuthorityKey::new("other".to_owned(), *key(1).public_key()).unwrap();
-        assert!(matches!(
-            AuthoritySet::new(2, vec![key(1), renamed]),
-            Err(AuthorityError::Repeated { .. })
-        ));
+        assert!(matches!(AuthoritySet::new(2, vec![key(1), renamed]), Err(AuthorityError::Repeated { .. })));
         let many: Vec<u8> = (1..=33).collect();
-        assert_eq!(
-            AuthoritySet::new(1, keys(&many)),
-            Err(AuthorityError::KeyCount { found: 33 })
-        );
+        assert_eq!(AuthoritySet::new(1, keys(&many)), Err(AuthorityError::KeyCount { found: 33 }));
         let secp = hex::decode("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798").unwrap();
         let secp = PublicKey::from_bytes(Algorithm::Es256k, &secp).unwrap();
-        assert!(matches!(
-            AuthorityKey::new("x".to_owned(), secp),
-            Err(AuthorityError::Algorithm { .. })
-        ));
+        assert!(matches!(AuthorityKey::new("x".to_owned(), secp), Err(AuthorityError::Algorithm { .. })));
         assert!(matches!(
             AuthorityKey::new(String::new(), *key(1).public_key()),
             Err(AuthorityError::NameLength { found: 0 })

@@ -142,10 +142,7 @@ mod tests {
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse::<Sha256Digest>().unwrap(), digest);
         assert_eq!(serde_json::to_string(&digest).unwrap(), format!("\"{text}\""));
-        assert_eq!(
-            serde_json::from_str::<Sha256Digest>(&format!("\"{text}\"")).unwrap(),
-            digest
-        );
+        assert_eq!(serde_json::from_str::<Sha256Digest>(&format!("\"{text}\"")).unwrap(), digest);
     }
 
     #[test]

@@ -49,9 +49,7 @@ impl Envelope {
         let envelope: Self =
             serde_json::from_slice(bytes).map_err(|error| EnvelopeError::Malformed(error.to_string()))?;
         if envelope.signatures.len() > Self::SIGNATURES_MAX {
-            return Err(EnvelopeError::TooManySignatures {
-                found: envelope.signatures.len(),
-            });
+            return Err(EnvelopeError::TooManySignatures { found: envelope.signatures.len() });
         }
         Ok(envelope)
     }
@@ -76,11 +74,7 @@ impl Envelope {
         if self.payload_type == expected {
             Ok(())
         } else {
-            let found = self
-                .payload_type
-                .chars()
-                .take(EnvelopeError::FOUND_CHARS_MAX)
-                .collect();
+            let found = self.payload_type.chars().take(EnvelopeError::FOUND_CHARS_MAX).collect();
             Err(EnvelopeError::Type { expected, found })
         }
     }
@@ -113,10 +107,7 @@ pub(crate) mod base64_vec {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EnvelopeError {
     /// More than any manifest needs.
-    #[error(
-        "expected an envelope of at most {} bytes, found {found}",
-        Envelope::BYTES_MAX
-    )]
+    #[error("expected an envelope of at most {} bytes, found {found}", Envelope::BYTES_MAX)]
     TooLong {
         /// Bytes given.
         found: usize,
@@ -153,10 +144,7 @@ mod tests {
         Envelope {
             payload_type: "http://example.com/HelloWorld".to_owned(),
             payload: b"hello world".to_vec(),
-            signatures: vec![EnvelopeSignature {
-                keyid: "k".to_owned(),
-                sig: vec![1, 2, 3],
-            }],
+            signatures: vec![EnvelopeSignature { keyid: "k".to_owned(), sig: vec![1, 2, 3] }],
         }
     }
 
@@ -190,25 +178,16 @@ mod tests {
             "null".to_owned(),
             String::new(),
         ] {
-            assert!(
-                matches!(Envelope::parse(bad.as_bytes()), Err(EnvelopeError::Malformed(_))),
-                "{bad}"
-            );
+            assert!(matches!(Envelope::parse(bad.as_bytes()), Err(EnvelopeError::Malformed(_))), "{bad}");
         }
     }
 
     #[test]
     fn an_oversized_envelope_is_refused_before_it_is_parsed() {
         let found = Envelope::BYTES_MAX + 1;
-        assert_eq!(
-            Envelope::parse(&vec![b'['; found]),
-            Err(EnvelopeError::TooLong { found })
-        );
+        assert_eq!(Envelope::parse(&vec![b'['; found]), Err(EnvelopeError::TooLong { found }));
         let mut many = envelope();
         many.signatures = vec![many.signatures[0].clone(); 65];
-        assert_eq!(
-            Envelope::parse(&many.to_json()),
-            Err(EnvelopeError::TooManySignatures { found: 65 })
-        );
+        assert_eq!(Envelope::parse(&many.to_json()), Err(EnvelopeError::TooManySignatures { found: 65 }));
     }
 }

@@ -52,9 +52,7 @@ pub enum HexError {
 pub(crate) fn array_from_hex<const N: usize>(text: &str) -> Result<[u8; N], HexError> {
     let bytes = hex::decode(text).map_err(|_| HexError::Digits)?;
     let found = bytes.len();
-    bytes
-        .try_into()
-        .map_err(|_| HexError::Length { expected: N, found })
+    bytes.try_into().map_err(|_| HexError::Length { expected: N, found })
 }
 
 /// serde for fixed arrays: hex text, or exactly the raw bytes.
@@ -102,9 +100,7 @@ impl<'de, const N: usize> de::Visitor<'de> for ArrayVisitor<N> {
     fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
         let mut bytes = [0; N];
         for (index, byte) in bytes.iter_mut().enumerate() {
-            *byte = sequence
-                .next_element()?
-                .ok_or_else(|| de::Error::invalid_length(index, &self))?;
+            *byte = sequence.next_element()?.ok_or_else(|| de::Error::invalid_length(index, &self))?;
         }
         Ok(bytes)
     }
@@ -180,9 +176,7 @@ pub(crate) mod unique_map {
             let mut map = BTreeMap::new();
             while let Some(key) = access.next_key::<K>()? {
                 if map.contains_key(&key) {
-                    return Err(de::Error::custom(format_args!(
-                        "expected each key once, found {key} twice"
-                    )));
+                    return Err(de::Error::custom(format_args!("expected each key once, found {key} twice")));
                 }
                 map.insert(key, access.next_value()?);
             }
@@ -207,13 +201,7 @@ mod tests {
 
     #[test]
     fn hex_of_another_length_is_refused_with_both_lengths() {
-        assert_eq!(
-            array_from_hex::<2>("aabbcc"),
-            Err(HexError::Length {
-                expected: 2,
-                found: 3
-            })
-        );
+        assert_eq!(array_from_hex::<2>("aabbcc"), Err(HexError::Length { expected: 2, found: 3 }));
         assert!(matches!(array_from_hex::<2>("aabz"), Err(HexError::Digits)));
         assert!(matches!(array_from_hex::<2>("aab"), Err(HexError::Digits)));
         assert_eq!(array_from_hex::<2>("AAbb"), Ok([0xaa, 0xbb]));

@@ -7,11 +7,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod algorithm;
+mod appraisal;
 mod authority;
 mod clock;
 mod digest;
 mod dsse;
 mod encoding;
+mod evidence;
+mod manifest;
 mod nonce;
 mod pcr;
 mod public_key;
@@ -23,6 +26,11 @@ mod time;
 mod tpm;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use appraisal::{
+    evidence::{Expectations, appraise},
+    quote::{Attested, QuoteAppraisal, appraise_quote},
+    verdict::{Check, Outcome, Verdict},
+};
 pub use authority::{AuthorityError, AuthorityKey, AuthoritySet, SignaturesError};
 pub use clock::ClockInfo;
 pub use digest::{
@@ -31,6 +39,17 @@ pub use digest::{
 };
 pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature};
 pub use encoding::{HexBytes, HexError, TooLong, lp};
+pub use evidence::{Base64Bytes, Evidence, EvidenceError};
+pub use manifest::{
+    checked::Manifest,
+    draft::{CodeMeasurement, EnclaveParameters, ManifestDraft},
+    error::ManifestError,
+    node::{Node, NodeDraft},
+    permission::{AssetPermission, PayloadKind, Scope, SessionPermission},
+    state::{State, StateDraft, StateStatus, binding},
+    succession::{BindingRefusal, Grace, Succession},
+    verified::VerifiedManifest,
+};
 pub use nonce::{Nonce, NonceError};
 pub use pcr::{HashAlgorithm, PcrBank, PcrError, PcrIndex, PcrValues};
 pub use public_key::{BadSignature, KeyId, KeyIdError, PublicKey, PublicKeyError};

@@ -79,11 +79,7 @@ impl<'de> Deserialize<'de> for Nonce {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum NonceError {
     /// The asker's nonce is too short to be fresh, or longer than a TPM can quote.
-    #[error(
-        "expected a nonce of {} to {} bytes, found {found}",
-        Nonce::BYTES_MIN,
-        Nonce::BYTES_MAX
-    )]
+    #[error("expected a nonce of {} to {} bytes, found {found}", Nonce::BYTES_MIN, Nonce::BYTES_MAX)]
     Length {
         /// Bytes given.
         found: usize,
@@ -100,10 +96,7 @@ mod tests {
     #[test]
     fn a_nonce_that_could_be_guessed_is_refused() {
         for length in [0, 1, 15, 65] {
-            assert_eq!(
-                Nonce::from_bytes(&vec![1; length]),
-                Err(NonceError::Length { found: length })
-            );
+            assert_eq!(Nonce::from_bytes(&vec![1; length]), Err(NonceError::Length { found: length }));
         }
         assert!(serde_json::from_str::<Nonce>("\"\"").is_err());
         assert!("0x00".parse::<Nonce>().is_err());

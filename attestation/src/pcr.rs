@@ -99,10 +99,7 @@ impl FromStr for PcrBank {
     type Err = PcrError;
 
     fn from_str(text: &str) -> Result<Self, PcrError> {
-        Self::ALL
-            .into_iter()
-            .find(|bank| bank.name() == text)
-            .ok_or(PcrError::UnknownBank)
+        Self::ALL.into_iter().find(|bank| bank.name() == text).ok_or(PcrError::UnknownBank)
     }
 }
 
@@ -119,9 +116,7 @@ impl Serialize for PcrBank {
 impl<'de> Deserialize<'de> for PcrBank {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(de::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
         } else {
             Self::from_algorithm_id(u16::deserialize(deserializer)?)
                 .ok_or_else(|| de::Error::custom(PcrError::UnknownBank))
@@ -141,11 +136,7 @@ impl PcrIndex {
     /// Takes 0 to 23.
     #[must_use]
     pub const fn new(index: u8) -> Option<Self> {
-        if index < Self::COUNT {
-            Some(Self(index))
-        } else {
-            None
-        }
+        if index < Self::COUNT { Some(Self(index)) } else { None }
     }
 
     /// The number.
@@ -231,10 +222,7 @@ impl PcrValues {
     /// All values, by bank and index ascending.
     pub fn iter(&self) -> impl Iterator<Item = (PcrBank, PcrIndex, &[u8])> {
         self.0.iter().flat_map(|(bank, values)| {
-            values
-                .0
-                .iter()
-                .map(move |(index, value)| (*bank, *index, value.0.as_slice()))
+            values.0.iter().map(move |(index, value)| (*bank, *index, value.0.as_slice()))
         })
     }
 
@@ -268,12 +256,7 @@ pub(crate) fn check_length(bank: PcrBank, index: PcrIndex, value: &[u8]) -> Resu
     if value.len() == bank.digest_len() {
         Ok(())
     } else {
-        Err(PcrError::ValueLength {
-            bank,
-            index,
-            expected: bank.digest_len(),
-            found: value.len(),
-        })
+        Err(PcrError::ValueLength { bank, index, expected: bank.digest_len(), found: value.len() })
     }
 }
 
@@ -317,19 +300,12 @@ mod tests {
 
     #[test]
     fn values_read_as_they_are_written_in_both_formats() {
-        let json = format!(
-            r#"{{"sha256":{{"0":"{}","7":"{}"}}}}"#,
-            "aa".repeat(32),
-            "bb".repeat(32)
-        );
+        let json = format!(r#"{{"sha256":{{"0":"{}","7":"{}"}}}}"#, "aa".repeat(32), "bb".repeat(32));
         let values: PcrValues = serde_json::from_str(&json).unwrap();
         assert_eq!(serde_json::to_string(&values).unwrap(), json);
         let bytes = postcard::to_stdvec(&values).unwrap();
         assert_eq!(postcard::from_bytes::<PcrValues>(&bytes).unwrap(), values);
-        assert_eq!(
-            values.get(PcrBank::Sha256, PcrIndex(7)),
-            Some([0xbb; 32].as_slice())
-        );
+        assert_eq!(values.get(PcrBank::Sha256, PcrIndex(7)), Some([0xbb; 32].as_slice()));
         assert_eq!(values.len(), 2);
     }
 
@@ -358,10 +334,7 @@ mod tests {
         let mut values = PcrValues::new();
         let index = PcrIndex::new(3).unwrap();
         values.insert(PcrBank::Sha384, index, vec![0; 48]).unwrap();
-        assert!(matches!(
-            values.insert(PcrBank::Sha384, index, vec![1; 48]),
-            Err(PcrError::Twice { .. })
-        ));
+        assert!(matches!(values.insert(PcrBank::Sha384, index, vec![1; 48]), Err(PcrError::Twice { .. })));
         assert!(matches!(
             values.insert(PcrBank::Sha256, index, vec![1; 48]),
             Err(PcrError::ValueLength { .. })
@@ -370,9 +343,8 @@ mod tests {
 
     #[test]
     fn resettable_and_order_dependent_pcrs_define_no_state() {
-        let refused: Vec<u8> = (0..PcrIndex::COUNT)
-            .filter(|&i| !PcrIndex::new(i).unwrap().may_define_state())
-            .collect();
+        let refused: Vec<u8> =
+            (0..PcrIndex::COUNT).filter(|&i| !PcrIndex::new(i).unwrap().may_define_state()).collect();
         assert_eq!(refused, [10, 16, 23]);
         assert!(PcrIndex::new(24).is_none());
         assert!(!PcrBank::Sha1.is_acceptable());

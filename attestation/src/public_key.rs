@@ -40,11 +40,7 @@ impl PublicKey {
             Algorithm::EdDsa => 32,
         };
         if bytes.len() != expected {
-            return Err(PublicKeyError::Length {
-                algorithm,
-                expected,
-                found: bytes.len(),
-            });
+            return Err(PublicKeyError::Length { algorithm, expected, found: bytes.len() });
         }
         let invalid = || PublicKeyError::NotOnCurve { algorithm };
         // 33 bytes also fit SEC1's "compact" form (tag 5), a second spelling of the same key.
@@ -111,11 +107,7 @@ impl PublicKey {
         // RFC 7638, section 3: members in lexicographic order, no white space.
         let canonical = match &self.0 {
             Point::Es256 { compressed, y } => {
-                format!(
-                    r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
-                    text(&compressed[1..]),
-                    text(y)
-                )
+                format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(&compressed[1..]), text(y))
             }
             Point::Es256k { compressed, y } => {
                 format!(
@@ -227,11 +219,8 @@ struct RawPublicKey {
 
 impl Serialize for PublicKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        RawPublicKey {
-            algorithm: self.algorithm(),
-            public_key: HexBytes(self.as_bytes().to_vec()),
-        }
-        .serialize(serializer)
+        RawPublicKey { algorithm: self.algorithm(), public_key: HexBytes(self.as_bytes().to_vec()) }
+            .serialize(serializer)
     }
 }
 
@@ -294,9 +283,7 @@ impl Serialize for KeyId {
 impl<'de> Deserialize<'de> for KeyId {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            String::deserialize(deserializer)?
-                .parse()
-                .map_err(de::Error::custom)
+            String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
         } else {
             encoding::array::deserialize(deserializer).map(Self)
         }
@@ -344,14 +331,8 @@ mod tests {
 
     #[test]
     fn a_thumbprint_is_the_known_answer() {
-        let key = key(
-            Algorithm::Es256,
-            "03e7d9e8b1ad5f49ff4dcfbf0205cfe59e26f69db6abb000c2e1eb71e458b3c156",
-        );
-        assert_eq!(
-            key.key_id().to_string(),
-            "ewySnwLJ_Jut0elnAHPsMsJTd6ZB9vs3ZIOyQ6n1HgY"
-        );
+        let key = key(Algorithm::Es256, "03e7d9e8b1ad5f49ff4dcfbf0205cfe59e26f69db6abb000c2e1eb71e458b3c156");
+        assert_eq!(key.key_id().to_string(), "ewySnwLJ_Jut0elnAHPsMsJTd6ZB9vs3ZIOyQ6n1HgY");
         assert_eq!(key.jwk()["y"], "zqQkpHS5hnx8VXOJ0Q_79ZIa5YRmZah7tAQdat9kmqc");
         assert_eq!(key.key_id().to_string().parse(), Ok(key.key_id()));
     }
@@ -359,22 +340,14 @@ mod tests {
     #[test]
     fn an_ed25519_thumbprint_is_that_of_rfc_8037() {
         // RFC 8037, appendices A.2 and A.3.
-        let key = key(
-            Algorithm::EdDsa,
-            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
-        );
-        assert_eq!(
-            key.key_id().to_string(),
-            "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-        );
+        let key = key(Algorithm::EdDsa, "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        assert_eq!(key.key_id().to_string(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }
 
     #[test]
     fn a_key_reads_as_it_is_written_in_both_formats() {
-        let key = key(
-            Algorithm::Es256k,
-            "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
-        );
+        let key =
+            key(Algorithm::Es256k, "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798");
         let json = serde_json::to_string(&key).unwrap();
         assert_eq!(serde_json::from_str::<PublicKey>(&json).unwrap(), key);
         let bytes = postcard::to_stdvec(&key).unwrap();
@@ -393,11 +366,7 @@ mod tests {
             );
             assert!(matches!(
                 PublicKey::from_bytes(algorithm, &[4; 65]),
-                Err(PublicKeyError::Length {
-                    expected: 33,
-                    found: 65,
-                    ..
-                })
+                Err(PublicKeyError::Length { expected: 33, found: 65, .. })
             ));
             assert!(PublicKey::from_bytes(algorithm, &[0]).is_err());
             assert!(PublicKey::from_bytes(algorithm, &[5; 33]).is_err());
@@ -415,9 +384,7 @@ mod tests {
         for bytes in [[0; 32], identity, unusual] {
             assert_eq!(
                 PublicKey::from_bytes(Algorithm::EdDsa, &bytes),
-                Err(PublicKeyError::NotOnCurve {
-                    algorithm: Algorithm::EdDsa
-                })
+                Err(PublicKeyError::NotOnCurve { algorithm: Algorithm::EdDsa })
             );
         }
     }
@@ -434,9 +401,6 @@ mod tests {
         assert_eq!(key.verify_message(b"pay 1", &bytes(&low)), Ok(()));
         assert_eq!(key.verify_message(b"pay 1", &bytes(&high)), Err(BadSignature));
         assert_eq!(key.verify_message(b"pay 2", &bytes(&low)), Err(BadSignature));
-        assert_eq!(
-            key.verify_message(b"pay 1", &Signature64::from_bytes([0; 64])),
-            Err(BadSignature)
-        );
+        assert_eq!(key.verify_message(b"pay 1", &Signature64::from_bytes([0; 64])), Err(BadSignature));
     }
 }

@@ -53,18 +53,8 @@ impl Receipt {
     /// The canonical bytes: what is hashed and what the report key signs. All fields have fixed width.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let Self {
-            sequence,
-            era,
-            previous,
-            request,
-            key_id,
-            epoch,
-            binding,
-            session,
-            time,
-            signature,
-        } = self;
+        let Self { sequence, era, previous, request, key_id, epoch, binding, session, time, signature } =
+            self;
         let mut bytes = Vec::with_capacity(264);
         lp_short(&mut bytes, LABEL);
         bytes.extend_from_slice(&sequence.to_be_bytes());
@@ -106,10 +96,7 @@ impl SignedReceipt {
     pub fn verify(&self, report_key: &[u8; 32]) -> Result<(), ReceiptError> {
         let key = PublicKey::from_bytes(Algorithm::EdDsa, report_key).map_err(|_| ReceiptError::ReportKey)?;
         key.verify_message(&self.receipt.encode(), &self.report_signature)
-            .map_err(|_| ReceiptError::Signature {
-                era: self.receipt.era,
-                sequence: self.receipt.sequence,
-            })
+            .map_err(|_| ReceiptError::Signature { era: self.receipt.era, sequence: self.receipt.sequence })
     }
 }
 
@@ -123,36 +110,20 @@ pub fn verify_chain(receipts: &[SignedReceipt], report_key: &[u8; 32]) -> Result
     for signed in receipts {
         signed.verify(report_key)?;
         let receipt = &signed.receipt;
-        let Receipt {
-            era,
-            sequence,
-            previous,
-            ..
-        } = *receipt;
+        let Receipt { era, sequence, previous, .. } = *receipt;
         let link = match before {
             None if sequence == 0 => {
-                return Err(ReceiptError::Sequence {
-                    era,
-                    expected: 1,
-                    found: 0,
-                });
+                return Err(ReceiptError::Sequence { era, expected: 1, found: 0 });
             }
             None if sequence == 1 => Some(Receipt::genesis(era)),
             None => None,
             Some(last) => {
                 if era != last.era {
-                    return Err(ReceiptError::Era {
-                        expected: last.era,
-                        found: era,
-                    });
+                    return Err(ReceiptError::Era { expected: last.era, found: era });
                 }
                 if last.sequence.checked_add(1) != Some(sequence) {
                     let expected = last.sequence.saturating_add(1);
-                    return Err(ReceiptError::Sequence {
-                        era,
-                        expected,
-                        found: sequence,
-                    });
+                    return Err(ReceiptError::Sequence { era, expected, found: sequence });
                 }
                 Some(last.hash())
             }
@@ -221,10 +192,7 @@ mod tests {
 
     fn sign(receipt: Receipt) -> SignedReceipt {
         let report_signature = Signature64::from_bytes(key().sign(&receipt.encode()).to_bytes());
-        SignedReceipt {
-            receipt,
-            report_signature,
-        }
+        SignedReceipt { receipt, report_signature }
     }
 
     fn chain(era: u64, count: u64) -> Vec<SignedReceipt> {
@@ -266,36 +234,16 @@ mod tests {
         let good = chain(3, 5);
         let mut missing = good.clone();
         missing.remove(2);
-        assert_eq!(
-            verify(&missing),
-            Err(ReceiptError::Sequence {
-                era: 3,
-                expected: 3,
-                found: 4
-            })
-        );
+        assert_eq!(verify(&missing), Err(ReceiptError::Sequence { era: 3, expected: 3, found: 4 }));
         let mut repeated = good.clone();
         repeated.insert(2, good[1].clone());
-        assert_eq!(
-            verify(&repeated),
-            Err(ReceiptError::Sequence {
-                era: 3,
-                expected: 3,
-                found: 2
-            })
-        );
+        assert_eq!(verify(&repeated), Err(ReceiptError::Sequence { era: 3, expected: 3, found: 2 }));
         let mut reordered = good.clone();
         reordered.swap(1, 2);
         assert!(matches!(verify(&reordered), Err(ReceiptError::Sequence { .. })));
         let mut other_era = good.clone();
         other_era[3] = chain(4, 4).remove(3);
-        assert_eq!(
-            verify(&other_era),
-            Err(ReceiptError::Era {
-                expected: 3,
-                found: 4
-            })
-        );
+        assert_eq!(verify(&other_era), Err(ReceiptError::Era { expected: 3, found: 4 }));
         let mut forked = good.clone();
         let mut receipt = forked[1].receipt.clone();
         receipt.epoch = 9;
@@ -312,10 +260,7 @@ mod tests {
     fn a_receipt_that_was_changed_or_signed_by_another_key_is_found() {
         let mut changed = chain(1, 2);
         changed[1].receipt.time = UnixTime::from_secs(99);
-        assert_eq!(
-            verify(&changed),
-            Err(ReceiptError::Signature { era: 1, sequence: 2 })
-        );
+        assert_eq!(verify(&changed), Err(ReceiptError::Signature { era: 1, sequence: 2 }));
         let foreign = SigningKey::from_bytes(&[6; 32]);
         let error = verify_chain(&chain(1, 1), foreign.verifying_key().as_bytes());
         assert_eq!(error, Err(ReceiptError::Signature { era: 1, sequence: 1 }));
@@ -324,10 +269,7 @@ mod tests {
 
     #[test]
     fn the_encoding_has_one_fixed_length() {
-        assert_eq!(
-            chain(1, 1)[0].receipt.encode().len(),
-            2 + 20 + 8 + 8 + 32 * 3 + 8 + 32 + 16 + 8 + 64
-        );
+        assert_eq!(chain(1, 1)[0].receipt.encode().len(), 2 + 20 + 8 + 8 + 32 * 3 + 8 + 32 + 16 + 8 + 64);
         assert_ne!(Receipt::genesis(0), Receipt::genesis(1));
     }
 }

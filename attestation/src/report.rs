@@ -89,18 +89,9 @@ impl Report {
     pub fn sign(&self, sign: impl FnOnce(&[u8]) -> Signature64) -> Result<Envelope, ReportError> {
         let key_id = self.public_key()?.key_id();
         let payload = serde_json::to_vec(self).expect("strings, numbers and digests always serialize");
-        let sig = sign(&Envelope::pae(Self::PAYLOAD_TYPE, &payload))
-            .as_bytes()
-            .to_vec();
-        let signatures = vec![EnvelopeSignature {
-            keyid: key_id.to_string(),
-            sig,
-        }];
-        Ok(Envelope {
-            payload_type: Self::PAYLOAD_TYPE.to_owned(),
-            payload,
-            signatures,
-        })
+        let sig = sign(&Envelope::pae(Self::PAYLOAD_TYPE, &payload)).as_bytes().to_vec();
+        let signatures = vec![EnvelopeSignature { keyid: key_id.to_string(), sig }];
+        Ok(Envelope { payload_type: Self::PAYLOAD_TYPE.to_owned(), payload, signatures })
     }
 
     fn public_key(&self) -> Result<PublicKey, ReportError> {
@@ -140,9 +131,7 @@ impl VerifiedReport {
         let key = report.public_key()?;
         let key_id = key.key_id();
         let [signature] = envelope.signatures.as_slice() else {
-            return Err(ReportError::SignatureCount {
-                found: envelope.signatures.len(),
-            });
+            return Err(ReportError::SignatureCount { found: envelope.signatures.len() });
         };
         let bytes: Option<[u8; 64]> = signature.sig.as_slice().try_into().ok();
         let pae = Envelope::pae(&envelope.payload_type, &envelope.payload);
@@ -151,11 +140,7 @@ impl VerifiedReport {
         if signature.keyid.parse() != Ok(key_id) || !verified {
             return Err(ReportError::Signature { key_id });
         }
-        Ok(Self {
-            report,
-            digest: ReportDigest::of(&envelope.payload),
-            key_id,
-        })
+        Ok(Self { report, digest: ReportDigest::of(&envelope.payload), key_id })
     }
 
     /// The report.
@@ -229,11 +214,7 @@ mod tests {
             authority: AuthorityDigest::of(b"a"),
             channel_key: [2; 32],
             report_key: key().verifying_key().to_bytes(),
-            build: BuildInfo {
-                version: "0.1.0".to_owned(),
-                commit: "abc".to_owned(),
-                binary_sha256: None,
-            },
+            build: BuildInfo { version: "0.1.0".to_owned(), commit: "abc".to_owned(), binary_sha256: None },
             protections: vec![Protection {
                 name: "secret_memory".to_owned(),
                 active: true,
@@ -249,9 +230,7 @@ mod tests {
     }
 
     fn sign(report: &Report) -> Envelope {
-        report
-            .sign(|pae| Signature64::from_bytes(key().sign(pae).to_bytes()))
-            .unwrap()
+        report.sign(|pae| Signature64::from_bytes(key().sign(pae).to_bytes())).unwrap()
     }
 
     #[test]
@@ -268,9 +247,8 @@ mod tests {
         let refused = |envelope: &Envelope| VerifiedReport::from_envelope(envelope).unwrap_err();
 
         let mut changed = good.clone();
-        let text = String::from_utf8(changed.payload)
-            .unwrap()
-            .replace("\"unfunded\":true", "\"unfunded\":false");
+        let text =
+            String::from_utf8(changed.payload).unwrap().replace("\"unfunded\":true", "\"unfunded\":false");
         changed.payload = text.into_bytes();
         assert!(matches!(refused(&changed), ReportError::Signature { .. }));
 
@@ -283,9 +261,7 @@ mod tests {
         assert_eq!(refused(&twice), ReportError::SignatureCount { found: 2 });
 
         let foreign = SigningKey::from_bytes(&[6; 32]);
-        let other = report()
-            .sign(|pae| Signature64::from_bytes(foreign.sign(pae).to_bytes()))
-            .unwrap();
+        let other = report().sign(|pae| Signature64::from_bytes(foreign.sign(pae).to_bytes())).unwrap();
         assert!(matches!(refused(&other), ReportError::Signature { .. }));
 
         let mut renamed = good.clone();
@@ -294,25 +270,10 @@ mod tests {
 
         let mut retyped = good.clone();
         retyped.payload_type = "application/vnd.sealstone.manifest.v1+json".to_owned();
-        assert!(matches!(
-            refused(&retyped),
-            ReportError::Envelope(EnvelopeError::Type { .. })
-        ));
+        assert!(matches!(refused(&retyped), ReportError::Envelope(EnvelopeError::Type { .. })));
 
-        assert_eq!(
-            refused(&sign(&Report {
-                format: 2,
-                ..report()
-            })),
-            ReportError::Format { found: 2 }
-        );
-        let keyless = Report {
-            report_key: [0; 32],
-            ..report()
-        };
-        assert_eq!(
-            keyless.sign(|_| Signature64::from_bytes([0; 64])),
-            Err(ReportError::ReportKey)
-        );
+        assert_eq!(refused(&sign(&Report { format: 2, ..report() })), ReportError::Format { found: 2 });
+        let keyless = Report { report_key: [0; 32], ..report() };
+        assert_eq!(keyless.sign(|_| Signature64::from_bytes([0; 64])), Err(ReportError::ReportKey));
     }
 }

@@ -91,20 +91,8 @@ mod tests {
             statement(Purpose::Evidence, &[1; 32], report, manifest, b""),
             statement(Purpose::Session, &[2; 32], report, manifest, b""),
             statement(Purpose::Session, &[1; 31], report, manifest, b""),
-            statement(
-                Purpose::Session,
-                &[1; 32],
-                ReportDigest::of(b"other"),
-                manifest,
-                b"",
-            ),
-            statement(
-                Purpose::Session,
-                &[1; 32],
-                report,
-                ManifestDigest::of(b"other"),
-                b"",
-            ),
+            statement(Purpose::Session, &[1; 32], ReportDigest::of(b"other"), manifest, b""),
+            statement(Purpose::Session, &[1; 32], report, ManifestDigest::of(b"other"), b""),
             statement(Purpose::Session, &[1; 32], report, manifest, b"checkpoint"),
         ] {
             assert_ne!(other.unwrap(), base);

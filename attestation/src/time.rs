@@ -17,11 +17,7 @@ impl UnixTime {
     /// Takes seconds; more than [`UnixTime::MAX`] is that maximum, because RFC 3339 has no five-digit years.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
-        if seconds > Self::MAX.0 {
-            Self::MAX
-        } else {
-            Self(seconds)
-        }
+        if seconds > Self::MAX.0 { Self::MAX } else { Self(seconds) }
     }
 
     /// The seconds.
@@ -55,18 +51,12 @@ impl FromStr for UnixTime {
     type Err = TimeError;
 
     fn from_str(text: &str) -> Result<Self, TimeError> {
-        let refused = || TimeError {
-            found: text.chars().take(TimeError::FOUND_CHARS_MAX).collect(),
-        };
+        let refused = || TimeError { found: text.chars().take(TimeError::FOUND_CHARS_MAX).collect() };
         let timestamp: Timestamp = text.parse().map_err(|_| refused())?;
         let seconds = u64::try_from(timestamp.as_second()).map_err(|_| refused())?;
         let time = Self::from_secs(seconds);
         // One spelling for each time, so that what is signed is what is read.
-        if time.to_string() == text {
-            Ok(time)
-        } else {
-            Err(refused())
-        }
+        if time.to_string() == text { Ok(time) } else { Err(refused()) }
     }
 }
 
@@ -83,19 +73,14 @@ impl Serialize for UnixTime {
 impl<'de> Deserialize<'de> for UnixTime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         if deserializer.is_human_readable() {
-            return String::deserialize(deserializer)?
-                .parse()
-                .map_err(de::Error::custom);
+            return String::deserialize(deserializer)?.parse().map_err(de::Error::custom);
         }
         let seconds = u64::deserialize(deserializer)?;
         let time = Self::from_secs(seconds);
         if time.0 == seconds {
             Ok(time)
         } else {
-            Err(de::Error::custom(format_args!(
-                "expected at most {} seconds, found {seconds}",
-                Self::MAX.0
-            )))
+            Err(de::Error::custom(format_args!("expected at most {} seconds, found {seconds}", Self::MAX.0)))
         }
     }
 }
@@ -141,10 +126,7 @@ mod tests {
         assert_eq!(UnixTime::from_secs(u64::MAX), UnixTime::MAX);
         let text = UnixTime::MAX.to_string();
         assert_eq!(text.parse::<UnixTime>().unwrap(), UnixTime::MAX);
-        assert_eq!(
-            UnixTime::MAX.saturating_add(Duration::from_secs(1)),
-            UnixTime::MAX
-        );
+        assert_eq!(UnixTime::MAX.saturating_add(Duration::from_secs(1)), UnixTime::MAX);
         let beyond = postcard::to_stdvec(&u64::MAX).unwrap();
         assert!(postcard::from_bytes::<UnixTime>(&beyond).is_err());
     }

@@ -30,12 +30,8 @@ mod attribute {
 }
 
 /// The key was made inside this TPM and cannot leave it.
-const BORN_AND_KEPT_INSIDE: [(u32, &str); 4] = [
-    attribute::FIXED_TPM,
-    attribute::FIXED_PARENT,
-    attribute::SENSITIVE_DATA_ORIGIN,
-    attribute::RESTRICTED,
-];
+const BORN_AND_KEPT_INSIDE: [(u32, &str); 4] =
+    [attribute::FIXED_TPM, attribute::FIXED_PARENT, attribute::SENSITIVE_DATA_ORIGIN, attribute::RESTRICTED];
 
 impl PublicArea {
     /// Whether a quote by this key can be believed: a restricted signing key (which signs only what the TPM itself
@@ -78,19 +74,15 @@ impl PublicArea {
                 return Err(KeyFlaw::AttributeMissing { name });
             }
         }
-        if self.attributes() & forbidden.0 == 0 {
-            Ok(())
-        } else {
-            Err(KeyFlaw::SignsAndDecrypts)
-        }
+        if self.attributes() & forbidden.0 == 0 { Ok(()) } else { Err(KeyFlaw::SignsAndDecrypts) }
     }
 
     fn check_strength(&self) -> Result<(), KeyFlaw> {
         match self.key() {
             TpmKey::EccP256 { .. } | TpmKey::EccP384 { .. } => Ok(()),
-            TpmKey::Rsa { modulus, .. } if modulus.len() * 8 < RSA_BITS_MIN => Err(KeyFlaw::RsaBits {
-                found: modulus.len() * 8,
-            }),
+            TpmKey::Rsa { modulus, .. } if modulus.len() * 8 < RSA_BITS_MIN => {
+                Err(KeyFlaw::RsaBits { found: modulus.len() * 8 })
+            }
             TpmKey::Rsa { exponent, .. } if *exponent != RSA_EXPONENT => {
                 Err(KeyFlaw::RsaExponent { found: *exponent })
             }
@@ -111,9 +103,7 @@ const ROCA_PRIMES: [u32; 38] = [
 /// small prime. A sound key passes for one by chance about once in 2^27.
 fn has_roca_fingerprint(modulus: &[u8]) -> bool {
     ROCA_PRIMES.iter().all(|&prime| {
-        let residue = modulus
-            .iter()
-            .fold(0, |residue, &byte| (residue * 256 + u32::from(byte)) % prime);
+        let residue = modulus.iter().fold(0, |residue, &byte| (residue * 256 + u32::from(byte)) % prime);
         let mut power = 1;
         for _ in 0..prime {
             if power == residue {

@@ -41,7 +41,7 @@ pub struct PublicArea {
 }
 
 /// The key itself. Coordinates are padded to the curve's width and lie on the curve.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TpmKey {
     /// RSA.
     Rsa {
@@ -112,10 +112,7 @@ impl PublicArea {
                     exponent => exponent,
                 };
                 let key = rsa_key(parameters.key_bits.value(), modulus, exponent)?;
-                (
-                    key,
-                    key_scheme(parameters.scheme.scheme, &parameters.scheme.details),
-                )
+                (key, key_scheme(parameters.scheme.scheme, &parameters.scheme.details))
             }
             (TpmuPublicParms::Ecc(parameters), TpmuPublicId::Ecc(point)) => {
                 let key = match parameters.curve_id {
@@ -123,26 +120,14 @@ impl PublicArea {
                     TpmEccCurve::NistP384 => p384_key(&point.x, &point.y)?,
                     other => return Err(PublicAreaError::Curve { found: other.value() }),
                 };
-                (
-                    key,
-                    key_scheme(parameters.scheme.scheme, &parameters.scheme.details),
-                )
+                (key, key_scheme(parameters.scheme.scheme, &parameters.scheme.details))
             }
             _ => {
-                return Err(PublicAreaError::KeyType {
-                    found: public.object_type.value(),
-                });
+                return Err(PublicAreaError::KeyType { found: public.object_type.value() });
             }
         };
         let attributes = public.object_attributes.bits();
-        Ok(Self {
-            bytes: bytes.to_vec(),
-            name,
-            name_algorithm,
-            attributes,
-            scheme,
-            key,
-        })
+        Ok(Self { bytes: bytes.to_vec(), name, name_algorithm, attributes, scheme, key })
     }
 
     /// TPMT_PUBLIC, as received.
@@ -201,15 +186,9 @@ fn rsa_key(bits: u16, modulus: &[u8], exponent: u32) -> Result<TpmKey, PublicAre
     let top_bit = modulus.first().is_some_and(|byte| byte & 0x80 != 0);
     let odd = modulus.last().is_some_and(|byte| byte & 1 == 1);
     if whole && top_bit && odd {
-        Ok(TpmKey::Rsa {
-            modulus: modulus.to_vec(),
-            exponent,
-        })
+        Ok(TpmKey::Rsa { modulus: modulus.to_vec(), exponent })
     } else {
-        Err(PublicAreaError::Modulus {
-            bits,
-            found: modulus.len() * 8,
-        })
+        Err(PublicAreaError::Modulus { bits, found: modulus.len() * 8 })
     }
 }
 
@@ -235,9 +214,7 @@ pub(crate) fn uncompressed(x: &[u8], y: &[u8]) -> Vec<u8> {
 /// Some TPMs drop leading zeros of coordinates.
 fn padded<const N: usize>(coordinate: &[u8]) -> Result<[u8; N], PublicAreaError> {
     let mut bytes = [0; N];
-    let start = N
-        .checked_sub(coordinate.len())
-        .ok_or(PublicAreaError::NotOnCurve)?;
+    let start = N.checked_sub(coordinate.len()).ok_or(PublicAreaError::NotOnCurve)?;
     bytes[start..].copy_from_slice(coordinate);
     Ok(bytes)
 }
@@ -254,9 +231,7 @@ fn key_scheme(scheme: TpmAlgId, details: &TpmuAsymScheme) -> KeyScheme {
         TpmuAsymScheme::Hash(details) => HashAlgorithm::from_algorithm_id(details.hash_alg.value()),
         TpmuAsymScheme::Null => None,
     };
-    hash.map_or(KeyScheme::Other, |hash| {
-        KeyScheme::Signature(SignatureScheme { kind, hash })
-    })
+    hash.map_or(KeyScheme::Other, |hash| KeyScheme::Signature(SignatureScheme { kind, hash }))
 }
 
 impl fmt::Debug for PublicArea {

@@ -39,15 +39,11 @@ impl Quote {
     pub fn parse(bytes: &[u8]) -> Result<Self, QuoteError> {
         let magic = bytes.get(..4).unwrap_or(bytes);
         if magic != MAGIC {
-            return Err(QuoteError::Magic {
-                found: hex::encode(magic),
-            });
+            return Err(QuoteError::Magic { found: hex::encode(magic) });
         }
         let kind = bytes.get(4..6).unwrap_or(&bytes[4..]);
         if kind != TYPE_QUOTE {
-            return Err(QuoteError::Type {
-                found: hex::encode(kind),
-            });
+            return Err(QuoteError::Type { found: hex::encode(kind) });
         }
         let (attest, rest) =
             TpmsAttest::unmarshal(bytes).map_err(|error| QuoteError::Malformed(error.to_string()))?;
@@ -62,14 +58,8 @@ impl Quote {
             firmware_version,
             attested,
         } = attest;
-        let TpmuAttest::Quote(TpmsQuoteInfo {
-            pcr_select,
-            pcr_digest,
-        }) = attested
-        else {
-            return Err(QuoteError::Type {
-                found: hex::encode(kind),
-            });
+        let TpmuAttest::Quote(TpmsQuoteInfo { pcr_select, pcr_digest }) = attested else {
+            return Err(QuoteError::Type { found: hex::encode(kind) });
         };
         Ok(Self {
             qualified_signer: TpmName::from_bytes(qualified_signer.to_vec()),

@@ -40,10 +40,7 @@ impl PcrSelection {
                     pcrs.insert(PcrIndex::new(index).ok_or(SelectionError::Index { found: index })?);
                 }
             }
-            banks.push(SelectedBank {
-                algorithm: entry.hash.value(),
-                pcrs,
-            });
+            banks.push(SelectedBank { algorithm: entry.hash.value(), pcrs });
         }
         Ok(Self(banks))
     }
@@ -63,9 +60,7 @@ impl PcrSelection {
     /// Whether one PCR is selected.
     #[must_use]
     pub fn contains(&self, bank: PcrBank, index: PcrIndex) -> bool {
-        self.0
-            .iter()
-            .any(|entry| entry.bank() == Some(bank) && entry.pcrs.contains(&index))
+        self.0.iter().any(|entry| entry.bank() == Some(bank) && entry.pcrs.contains(&index))
     }
 
     /// Checks that values are given for exactly the selected PCRs: none missing, none that nobody signed.
@@ -78,10 +73,7 @@ impl PcrSelection {
                 self.value(entry, index, values)?;
             }
         }
-        match values
-            .iter()
-            .find(|(bank, index, _)| !self.contains(*bank, *index))
-        {
+        match values.iter().find(|(bank, index, _)| !self.contains(*bank, *index)) {
             None => Ok(()),
             Some((bank, index, _)) => Err(SelectionError::NotSelected { bank, index }),
         }
@@ -107,12 +99,8 @@ impl PcrSelection {
         index: PcrIndex,
         values: &'v PcrValues,
     ) -> Result<&'v [u8], SelectionError> {
-        let bank = entry.bank().ok_or(SelectionError::UnknownBank {
-            found: entry.algorithm,
-        })?;
-        values
-            .get(bank, index)
-            .ok_or(SelectionError::Missing { bank, index })
+        let bank = entry.bank().ok_or(SelectionError::UnknownBank { found: entry.algorithm })?;
+        values.get(bank, index).ok_or(SelectionError::Missing { bank, index })
     }
 }
 

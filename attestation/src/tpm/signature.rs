@@ -77,35 +77,17 @@ impl TpmSignature {
                 .ok_or(TpmSignatureError::Hash { found: hash.value() })
         };
         let rsa = |kind, TpmsSignatureRsa { hash, sig }: &TpmsSignatureRsa| {
-            let scheme = SignatureScheme {
-                kind,
-                hash: hash_of(*hash)?,
-            };
-            Ok(Self {
-                scheme,
-                value: Value::Rsa(sig.to_vec()),
-            })
+            let scheme = SignatureScheme { kind, hash: hash_of(*hash)? };
+            Ok(Self { scheme, value: Value::Rsa(sig.to_vec()) })
         };
         match &signature.signature {
             TpmuSignature::Rsassa(signature) => rsa(SignatureKind::RsaSsa, signature),
             TpmuSignature::Rsapss(signature) => rsa(SignatureKind::RsaPss, signature),
-            TpmuSignature::Ecdsa(TpmsSignatureEcc {
-                hash,
-                signature_r,
-                signature_s,
-            }) => Ok(Self {
-                scheme: SignatureScheme {
-                    kind: SignatureKind::Ecdsa,
-                    hash: hash_of(*hash)?,
-                },
-                value: Value::Ecdsa {
-                    r: signature_r.to_vec(),
-                    s: signature_s.to_vec(),
-                },
+            TpmuSignature::Ecdsa(TpmsSignatureEcc { hash, signature_r, signature_s }) => Ok(Self {
+                scheme: SignatureScheme { kind: SignatureKind::Ecdsa, hash: hash_of(*hash)? },
+                value: Value::Ecdsa { r: signature_r.to_vec(), s: signature_s.to_vec() },
             }),
-            _ => Err(TpmSignatureError::Kind {
-                found: signature.sig_alg.value(),
-            }),
+            _ => Err(TpmSignatureError::Kind { found: signature.sig_alg.value() }),
         }
     }
 
@@ -126,10 +108,7 @@ impl PublicArea {
             return Err(SignatureError::NoScheme);
         };
         if signature.scheme != expected {
-            return Err(SignatureError::Scheme {
-                expected,
-                found: signature.scheme,
-            });
+            return Err(SignatureError::Scheme { expected, found: signature.scheme });
         }
         let digest = expected.hash.digest(message).ok_or(SignatureError::Sha1)?;
         let valid = match (self.key(), &signature.value) {
@@ -175,10 +154,7 @@ fn verify_rsa(
 }
 
 fn any_salt<D: sha2::Digest>() -> Pss<D> {
-    Pss {
-        salt_len: None,
-        ..Pss::new()
-    }
+    Pss { salt_len: None, ..Pss::new() }
 }
 
 fn verify_p256(x: &[u8; 32], y: &[u8; 32], digest: &[u8], r: &[u8], s: &[u8]) -> Option<()> {

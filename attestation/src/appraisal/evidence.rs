@@ -1,0 +1,220 @@
+//! The appraisal of a node's evidence by whoever chose the nonce.
+
+use std::time::Duration;
+
+use crate::{
+    ClockInfo, CodeMeasurement, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Report,
+    ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
+    appraisal::{
+        quote::{QUOTE_CHECKS, check_quote},
+        verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    },
+    statement,
+};
+
+/// Every check of evidence besides those of its quote, in order.
+static EVIDENCE_CHECKS: [CheckSpec; 10] = [
+    mandatory("manifest.same"),
+    mandatory("report.signature"),
+    mandatory("report.manifest"),
+    mandatory("report.node"),
+    mandatory("evidence.purpose"),
+    mandatory("evidence.nonce"),
+    if_asked("evidence.age"),
+    if_asked("code.measured"),
+    if_asked("event_log"),
+    if_asked("ima"),
+];
+
+/// How far the clocks of an enclave and of who appraises may differ.
+const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// What whoever appraises knows without the evidence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectations {
+    /// What the quote must have been made for.
+    pub purpose: Purpose,
+    /// The nonce that was given to the node.
+    pub nonce: Nonce,
+    /// Which node it must be; `None` for any that is enrolled.
+    pub node: Option<String>,
+    /// Clock and counts of an earlier accepted quote of that node.
+    pub previous_clock: Option<ClockInfo>,
+    /// How old the enclave's report may be.
+    pub max_age: Option<Duration>,
+}
+
+/// Appraises evidence under a manifest that its reader trusts. Purpose and nonce come from the expectations; what the
+/// evidence says of them is only compared.
+#[must_use]
+pub fn appraise(
+    evidence: &Evidence,
+    manifest: &VerifiedManifest,
+    expectations: &Expectations,
+    now: UnixTime,
+) -> Verdict {
+    let mut list = Checklist::new(&[&QUOTE_CHECKS, &EVIDENCE_CHECKS]);
+    let checked = manifest.manifest();
+    match enrolled_node(evidence, checked, expectations) {
+        Ok(node) => {
+            let expected = statement(
+                expectations.purpose,
+                expectations.nonce.as_bytes(),
+                ReportDigest::of(&evidence.report.payload),
+                manifest.digest(),
+                &evidence.checkpoint,
+            );
+            let previous = expectations.previous_clock.as_ref();
+            // The whole list decides; what was attested is part of the verdict's details.
+            let _ = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
+            check_report(&mut list, evidence, manifest, Some(node), expectations, now);
+        }
+        Err(reason) => {
+            list.record("ak.enrolled", Err(reason));
+            check_report(&mut list, evidence, manifest, None, expectations, now);
+        }
+    }
+    check_manifest(&mut list, evidence, manifest);
+    check_freshness(&mut list, evidence, expectations);
+    check_code(&mut list, checked);
+    list.not_applicable("event_log", "not appraised by this version");
+    list.not_applicable("ima", "not appraised by this version");
+    list.verdict()
+}
+
+/// The enrolled node whose keys these are, both of them from one record.
+fn enrolled_node<'m>(
+    evidence: &Evidence,
+    manifest: &'m Manifest,
+    expectations: &Expectations,
+) -> Result<&'m Node, String> {
+    let found = evidence.ak.name();
+    let node = manifest
+        .node_by_ak(found)
+        .ok_or_else(|| format!("expected an attestation key that the manifest enrols, found {found}"))?;
+    if *node.ek() != evidence.ek {
+        let (expected, found) = (node.ek().name(), evidence.ek.name());
+        return Err(format!(
+            "expected the endorsement key {expected} of node {:?}, found {found}",
+            node.name()
+        ));
+    }
+    match &expectations.node {
+        Some(expected) if expected != node.name() => {
+            Err(format!("expected the node {expected:?}, found {:?}", node.name()))
+        }
+        _ => Ok(node),
+    }
+}
+
+fn check_manifest(list: &mut Checklist, evidence: &Evidence, manifest: &VerifiedManifest) {
+    let expected = manifest.digest();
+    let found = ManifestDigest::of(&evidence.manifest.payload);
+    let same = found == expected && evidence.manifest.payload_type == Manifest::PAYLOAD_TYPE;
+    let result = if same {
+        Ok(format!("version {}, {expected}", manifest.manifest().version()))
+    } else {
+        Err(format!("expected the manifest {expected}, found {found}"))
+    };
+    list.record("manifest.same", result);
+}
+
+fn check_report(
+    list: &mut Checklist,
+    evidence: &Evidence,
+    manifest: &VerifiedManifest,
+    node: Option<&Node>,
+    expectations: &Expectations,
+    now: UnixTime,
+) {
+    let verified = match VerifiedReport::from_envelope(&evidence.report) {
+        Ok(verified) => verified,
+        Err(error) => return list.record("report.signature", Err(error.to_string())),
+    };
+    let report = verified.report();
+    list.record("report.signature", Ok(format!("by the report key {}", verified.key_id())));
+    list.record("report.manifest", report_manifest(report, manifest));
+    if let Some(node) = node {
+        let result = if report.node == node.name() {
+            Ok(format!("{:?}", report.node))
+        } else {
+            Err(format!("expected a report of node {:?}, found one of {:?}", node.name(), report.node))
+        };
+        list.record("report.node", result);
+    }
+    match expectations.max_age {
+        None => list.not_applicable("evidence.age", "no greatest age was asked"),
+        Some(max_age) => list.record("evidence.age", report_age(report.time, now, max_age)),
+    }
+    for protection in report.protections.iter().filter(|protection| !protection.active) {
+        list.warn(format!(
+            "the enclave's protection {:?} is not active: {}",
+            protection.name, protection.detail
+        ));
+    }
+    if report.unfunded {
+        list.warn("no verified set of recovery shares exists: losing this TPM loses every key".to_owned());
+    }
+}
+
+fn report_manifest(report: &Report, manifest: &VerifiedManifest) -> Result<String, String> {
+    let checked = manifest.manifest();
+    let expected = (manifest.digest(), checked.version(), checked.authority().digest(), checked.deployment());
+    let found = (report.manifest, report.manifest_version, report.authority, report.deployment);
+    let show = |(digest, version, authority, deployment): (_, u64, _, _)| {
+        format!("manifest {digest} version {version} authority {authority} deployment {deployment}")
+    };
+    if found == expected {
+        Ok(show(found))
+    } else {
+        Err(format!("expected {}, found {}", show(expected), show(found)))
+    }
+}
+
+fn report_age(time: UnixTime, now: UnixTime, max_age: Duration) -> Result<String, String> {
+    if time > now.saturating_add(CLOCK_SKEW) {
+        return Err(format!("expected a report made by {now}, found one of {time}"));
+    }
+    let age = now.since(time).unwrap_or_default();
+    if age <= max_age {
+        Ok(format!("{} s", age.as_secs()))
+    } else {
+        Err(format!("expected a report of at most {} s, found one of {} s", max_age.as_secs(), age.as_secs()))
+    }
+}
+
+/// What the evidence says of itself; the statement decides, this explains.
+fn check_freshness(list: &mut Checklist, evidence: &Evidence, expectations: &Expectations) {
+    let result = if evidence.purpose == expectations.purpose {
+        Ok(evidence.purpose.to_string())
+    } else {
+        Err(format!("expected the purpose {}, found {}", expectations.purpose, evidence.purpose))
+    };
+    list.record("evidence.purpose", result);
+    let result = if evidence.nonce == expectations.nonce {
+        Ok(evidence.nonce.to_string())
+    } else {
+        Err(format!("expected the nonce {}, found {}", expectations.nonce, evidence.nonce))
+    };
+    list.record("evidence.nonce", result);
+}
+
+fn check_code(list: &mut Checklist, manifest: &Manifest) {
+    let unsupported = |how: &str| {
+        Err(format!(
+            "expected the approved binaries to be shown by {how}, found that this version cannot appraise that"
+        ))
+    };
+    match manifest.code() {
+        CodeMeasurement::None => {
+            list.not_applicable("code.measured", "the manifest says code = \"none\"");
+            list.warn(
+                "the quote shows the machine's boot state; that the approved binaries ran on it is not shown \
+                 (code = \"none\": neither dm-verity nor enforced IMA)"
+                    .to_owned(),
+            );
+        }
+        CodeMeasurement::Verity => list.record("code.measured", unsupported("dm-verity (code = \"verity\")")),
+        CodeMeasurement::Ima => list.record("code.measured", unsupported("enforced IMA (code = \"ima\")")),
+    }
+}

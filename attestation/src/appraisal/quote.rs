@@ -1,0 +1,294 @@
+//! The appraisal of one quote by an enrolled node: what the enclave does for a session, and an auditor for evidence.
+
+use crate::{
+    ClockInfo, Manifest, Node, Quote, QuoteError, QuoteEvidence, SignatureError, State, Statement, TooLong,
+    TpmSignature, Verdict,
+    appraisal::{
+        clock,
+        verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    },
+};
+
+/// Every check of a quote, in order.
+pub(crate) static QUOTE_CHECKS: [CheckSpec; 17] = [
+    mandatory("quote.magic"),
+    mandatory("quote.type"),
+    mandatory("quote.well_formed"),
+    mandatory("ak.enrolled"),
+    mandatory("ak.attributes"),
+    mandatory("ak.name"),
+    mandatory("signature.scheme"),
+    mandatory("signature.valid"),
+    mandatory("statement.nonce"),
+    mandatory("selection.not_empty"),
+    mandatory("selection.covers"),
+    mandatory("pcr.values"),
+    mandatory("pcr.digest"),
+    mandatory("state.approved"),
+    if_asked("clock.forward"),
+    if_asked("clock.counts"),
+    if_asked("firmware.allowed"),
+];
+
+/// What the appraisal of a quote says, and, only if it accepts, what was attested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QuoteAppraisal {
+    /// Every check by name.
+    pub verdict: Verdict,
+    /// `Some` only if the verdict accepts.
+    pub attested: Option<Attested>,
+}
+
+/// What an accepted quote shows. Only an appraisal makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attested {
+    /// The one active state that the machine is in.
+    pub state: State,
+    /// The TPM's clock and counts, for the next quote to be compared with.
+    pub clock: ClockInfo,
+    /// The TPM's firmware version.
+    pub firmware: u64,
+}
+
+/// Appraises a quote that this node is said to have made over this statement. `previous` is the clock of an earlier
+/// accepted quote, if one is known.
+#[must_use]
+pub fn appraise_quote(
+    evidence: &QuoteEvidence,
+    node: &Node,
+    manifest: &Manifest,
+    expected: Statement,
+    previous: Option<&ClockInfo>,
+) -> QuoteAppraisal {
+    let mut list = Checklist::new(&[&QUOTE_CHECKS]);
+    let attested = check_quote(&mut list, evidence, node, manifest, Ok(expected), previous);
+    let verdict = list.verdict();
+    let attested = if verdict.accepted() { attested } else { None };
+    QuoteAppraisal { verdict, attested }
+}
+
+/// Makes every check of [`QUOTE_CHECKS`] that can be made. What is returned counts only if the whole list passes.
+pub(crate) fn check_quote(
+    list: &mut Checklist,
+    evidence: &QuoteEvidence,
+    node: &Node,
+    manifest: &Manifest,
+    expected: Result<Statement, TooLong>,
+    previous: Option<&ClockInfo>,
+) -> Option<Attested> {
+    check_key(list, node, manifest);
+    check_signature(list, evidence, node);
+    let quote = check_form(list, &evidence.attest)?;
+    check_signer(list, &quote, node);
+    check_statement(list, &quote, expected);
+    check_selection(list, &quote, manifest);
+    check_values(list, &quote, evidence, node);
+    check_clock(list, &quote, previous);
+    check_firmware(list, &quote, node);
+    let state = check_state(list, evidence, manifest)?;
+    Some(Attested { state, clock: *quote.clock(), firmware: quote.firmware_version() })
+}
+
+/// Magic, type and form, each only after the one before.
+fn check_form(list: &mut Checklist, attest: &[u8]) -> Option<Quote> {
+    let parsed = Quote::parse(attest);
+    let magic_fails = matches!(parsed, Err(QuoteError::Magic { .. }));
+    let type_fails = matches!(parsed, Err(QuoteError::Type { .. }));
+    let error = |parsed: &Result<Quote, QuoteError>| {
+        parsed.as_ref().map_or_else(ToString::to_string, |_| String::new())
+    };
+    if magic_fails {
+        list.record("quote.magic", Err(error(&parsed)));
+        return None;
+    }
+    list.record("quote.magic", Ok("made by a TPM".to_owned()));
+    if type_fails {
+        list.record("quote.type", Err(error(&parsed)));
+        return None;
+    }
+    list.record("quote.type", Ok("a quote".to_owned()));
+    match parsed {
+        Ok(quote) => {
+            list.record("quote.well_formed", Ok(format!("{} bytes, all of them read", attest.len())));
+            Some(quote)
+        }
+        Err(error) => {
+            list.record("quote.well_formed", Err(error.to_string()));
+            None
+        }
+    }
+}
+
+fn check_key(list: &mut Checklist, node: &Node, manifest: &Manifest) {
+    // Compared whole, so that no key of another manifest slips in.
+    let enrolled = if manifest.node_by_name(node.name()) == Some(node) {
+        Ok(format!("node {:?}, key {}", node.name(), node.ak().name()))
+    } else {
+        Err(format!("expected a node of manifest version {}, found {:?}", manifest.version(), node.name()))
+    };
+    list.record("ak.enrolled", enrolled);
+    let attributes = node
+        .ak()
+        .check_attestation_key()
+        .map(|()| "restricted to signing, born in the TPM and kept there".to_owned())
+        .map_err(|flaw| flaw.to_string());
+    list.record("ak.attributes", attributes);
+}
+
+fn check_signature(list: &mut Checklist, evidence: &QuoteEvidence, node: &Node) {
+    let signature = match TpmSignature::parse(&evidence.signature) {
+        Ok(signature) => signature,
+        Err(error) => return list.record("signature.scheme", Err(error.to_string())),
+    };
+    // Over the bytes as they were received; what is parsed are the same bytes.
+    let verified = node.ak().verify(&evidence.attest, &signature);
+    match verified {
+        Err(error @ (SignatureError::NoScheme | SignatureError::Scheme { .. } | SignatureError::Sha1)) => {
+            list.record("signature.scheme", Err(error.to_string()));
+        }
+        Err(error @ SignatureError::Invalid) => {
+            list.record("signature.scheme", Ok(signature.scheme().to_string()));
+            list.record("signature.valid", Err(error.to_string()));
+        }
+        Ok(()) => {
+            list.record("signature.scheme", Ok(signature.scheme().to_string()));
+            list.record("signature.valid", Ok("by the enrolled key over the bytes received".to_owned()));
+        }
+    }
+}
+
+fn check_signer(list: &mut Checklist, quote: &Quote, node: &Node) {
+    let expected = node.qualified_signer();
+    let result = if *quote.qualified_signer() == expected {
+        Ok(format!("{expected}, under the enrolled endorsement key"))
+    } else {
+        Err(format!("expected the qualified signer {expected}, found {}", quote.qualified_signer()))
+    };
+    list.record("ak.name", result);
+}
+
+fn check_statement(list: &mut Checklist, quote: &Quote, expected: Result<Statement, TooLong>) {
+    let found = quote.extra_data();
+    let result = match expected {
+        Ok(expected) if found == expected.as_bytes() => Ok(format!("{expected}")),
+        Ok(expected) => Err(format!("expected the statement {expected}, found {}", hex::encode(found))),
+        Err(error) => Err(error.to_string()),
+    };
+    list.record("statement.nonce", result);
+}
+
+fn check_selection(list: &mut Checklist, quote: &Quote, manifest: &Manifest) {
+    let selection = quote.selection();
+    let not_empty = if selection.is_empty() {
+        Err("expected a quote over PCRs, found an empty selection".to_owned())
+    } else {
+        Ok(selection.to_string())
+    };
+    list.record("selection.not_empty", not_empty);
+    let missing: Vec<String> = manifest
+        .quote_selection()
+        .iter()
+        .flat_map(|(bank, indices)| indices.iter().map(move |index| (*bank, *index)))
+        .filter(|(bank, index)| !selection.contains(*bank, *index))
+        .map(|(bank, index)| format!("{bank}:{index}"))
+        .collect();
+    let covers = if missing.is_empty() {
+        Ok("every PCR of the manifest's active states".to_owned())
+    } else {
+        Err(format!("expected the quote to cover {}, found {selection}", missing.join(", ")))
+    };
+    list.record("selection.covers", covers);
+}
+
+fn check_values(list: &mut Checklist, quote: &Quote, evidence: &QuoteEvidence, node: &Node) {
+    let values = quote.selection().check_values(&evidence.pcrs);
+    let values = values
+        .map(|()| format!("{} values, one for each quoted PCR", evidence.pcrs.len()))
+        .map_err(|e| e.to_string());
+    list.record("pcr.values", values);
+    let crate::KeyScheme::Signature(scheme) = node.ak().scheme() else {
+        return list.record("pcr.digest", Err(SignatureError::NoScheme.to_string()));
+    };
+    let digest = match quote.selection().digest(scheme.hash, &evidence.pcrs) {
+        Ok(digest) if digest == quote.pcr_digest() => Ok(hex::encode(digest)),
+        Ok(digest) => {
+            let (digest, found) = (hex::encode(digest), hex::encode(quote.pcr_digest()));
+            Err(format!("expected the digest of the given values, {digest}, found {found}"))
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    list.record("pcr.digest", digest);
+}
+
+fn check_state(list: &mut Checklist, evidence: &QuoteEvidence, manifest: &Manifest) -> Option<State> {
+    // Values that the quote does not vouch for say nothing about a state.
+    if !list.passed("pcr.values") || !list.passed("pcr.digest") {
+        return None;
+    }
+    let matching: Vec<&State> =
+        manifest.active_states().filter(|state| state.matches(&evidence.pcrs)).collect();
+    match matching.as_slice() {
+        [state] => {
+            list.record("state.approved", Ok(format!("{:?}, binding {}", state.name(), state.binding())));
+            Some((*state).clone())
+        }
+        [] => {
+            list.record("state.approved", Err(describe_difference(evidence, manifest)));
+            None
+        }
+        several => {
+            let names: Vec<&str> = several.iter().map(|state| state.name()).collect();
+            list.record("state.approved", Err(format!("expected exactly one active state, found {names:?}")));
+            None
+        }
+    }
+}
+
+/// Says for each active state which PCRs are not as approved.
+fn describe_difference(evidence: &QuoteEvidence, manifest: &Manifest) -> String {
+    let differences: Vec<String> = manifest
+        .active_states()
+        .map(|state| {
+            let other: Vec<String> = state
+                .pcrs()
+                .iter()
+                .filter(|(index, value)| evidence.pcrs.get(state.bank(), **index) != Some(value.as_slice()))
+                .map(|(index, _)| index.to_string())
+                .collect();
+            format!("{:?}: PCR {} of bank {}", state.name(), other.join(", "), state.bank())
+        })
+        .collect();
+    format!("expected the values of one active state, found others ({})", differences.join("; "))
+}
+
+fn check_clock(list: &mut Checklist, quote: &Quote, previous: Option<&ClockInfo>) {
+    let now = quote.clock();
+    if !now.safe {
+        list.warn(
+            "the TPM was shut down without order: its clock may repeat times, its counts do not".to_owned(),
+        );
+    }
+    match previous {
+        Some(previous) => {
+            list.record("clock.forward", clock::check_forward(previous, now));
+            list.record("clock.counts", clock::check_counts(previous, now));
+        }
+        None => {
+            list.not_applicable("clock.forward", "no earlier quote is known");
+            list.not_applicable("clock.counts", "no earlier quote is known");
+        }
+    }
+}
+
+fn check_firmware(list: &mut Checklist, quote: &Quote, node: &Node) {
+    let found = quote.firmware_version();
+    match node.firmware() {
+        None => list.not_applicable("firmware.allowed", "the manifest allows any"),
+        Some(allowed) if allowed.contains(&found) => list.record("firmware.allowed", Ok(found.to_string())),
+        Some(allowed) => {
+            list.record("firmware.allowed", Err(format!("expected one of {allowed:?}, found {found}")));
+        }
+    }
+}

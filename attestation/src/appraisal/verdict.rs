@@ -1,0 +1,230 @@
+//! Verdicts fail closed: every check of an appraisal is on its list from the start, as failed, and only its own
+//! result takes it off.
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+/// What a check found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// As it must be.
+    Passed,
+    /// Not as it must be, or not reached.
+    Failed,
+    /// Nothing was asked; only some checks may say so.
+    NotApplicable,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Check {
+    /// Stable, for programs.
+    pub name: &'static str,
+    /// What was found.
+    pub result: Outcome,
+    /// Why, for people.
+    pub detail: String,
+}
+
+/// What an appraisal says: every check by name. Only an appraisal makes one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    checks: Vec<Check>,
+    warnings: Vec<String>,
+}
+
+impl Verdict {
+    /// Whether there are checks and none failed. A check that was not reached counts as failed.
+    #[must_use]
+    pub fn accepted(&self) -> bool {
+        !self.checks.is_empty() && self.first_failure().is_none()
+    }
+
+    /// The first check that failed.
+    #[must_use]
+    pub fn first_failure(&self) -> Option<&Check> {
+        self.checks.iter().find(|check| check.result == Outcome::Failed)
+    }
+
+    /// All checks, in the order in which they are made.
+    #[must_use]
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// The check of this name.
+    #[must_use]
+    pub fn check(&self, name: &str) -> Option<&Check> {
+        self.checks.iter().find(|check| check.name == name)
+    }
+
+    /// What is allowed, but should be known.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut verdict = serializer.serialize_struct("Verdict", 3)?;
+        verdict.serialize_field("accepted", &self.accepted())?;
+        verdict.serialize_field("checks", &self.checks)?;
+        verdict.serialize_field("warnings", &self.warnings)?;
+        verdict.end()
+    }
+}
+
+/// A check that an appraisal makes.
+pub(crate) struct CheckSpec {
+    name: &'static str,
+    may_be_not_applicable: bool,
+}
+
+/// A check that must pass.
+pub(crate) const fn mandatory(name: &'static str) -> CheckSpec {
+    CheckSpec { name, may_be_not_applicable: false }
+}
+
+/// A check that must pass unless nothing was asked.
+pub(crate) const fn if_asked(name: &'static str) -> CheckSpec {
+    CheckSpec { name, may_be_not_applicable: true }
+}
+
+/// A verdict in the making.
+pub(crate) struct Checklist {
+    entries: Vec<(&'static CheckSpec, Option<(Outcome, String)>)>,
+    warnings: Vec<String>,
+}
+
+impl Checklist {
+    /// Puts every check on the list, as not reached.
+    pub(crate) fn new(specs: &[&'static [CheckSpec]]) -> Self {
+        let entries = specs.iter().flat_map(|specs| specs.iter()).map(|spec| (spec, None)).collect();
+        Self { entries, warnings: Vec::new() }
+    }
+
+    /// Records a check's result: the detail of a pass, or why it failed.
+    pub(crate) fn record(&mut self, name: &'static str, result: Result<String, String>) {
+        match result {
+            Ok(detail) => self.set(name, Outcome::Passed, detail),
+            Err(detail) => self.set(name, Outcome::Failed, detail),
+        }
+    }
+
+    /// Records that nothing was asked. For a check that must pass, that is a failure.
+    pub(crate) fn not_applicable(&mut self, name: &'static str, detail: &str) {
+        self.set(name, Outcome::NotApplicable, detail.to_owned());
+    }
+
+    /// Adds a warning.
+    pub(crate) fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
+    /// Whether this check passed.
+    pub(crate) fn passed(&self, name: &str) -> bool {
+        self.entries
+            .iter()
+            .any(|(spec, result)| spec.name == name && matches!(result, Some((Outcome::Passed, _))))
+    }
+
+    /// Ends the list; what was not reached has failed.
+    pub(crate) fn verdict(self) -> Verdict {
+        let first_failure = self
+            .entries
+            .iter()
+            .find(|(_, result)| matches!(result, Some((Outcome::Failed, _))))
+            .map_or("an earlier check", |(spec, _)| spec.name);
+        let unreached = || (Outcome::Failed, format!("not reached: {first_failure} did not pass"));
+        let checks = self
+            .entries
+            .iter()
+            .map(|(spec, result)| {
+                let (result, detail) = result.clone().unwrap_or_else(unreached);
+                Check { name: spec.name, result, detail }
+            })
+            .collect();
+        Verdict { checks, warnings: self.warnings }
+    }
+
+    fn set(&mut self, name: &'static str, outcome: Outcome, detail: String) {
+        let entry = self.entries.iter_mut().find(|(spec, _)| spec.name == name);
+        let (spec, result) = entry.expect("appraisals record only checks of their own lists");
+        let outcome = match outcome {
+            Outcome::NotApplicable if !spec.may_be_not_applicable => Outcome::Failed,
+            outcome => outcome,
+        };
+        // A failure is never taken back.
+        if !matches!(result, Some((Outcome::Failed, _))) {
+            *result = Some((outcome, detail));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SPECS: [CheckSpec; 3] = [mandatory("one"), mandatory("two"), if_asked("three")];
+
+    fn passed(list: &mut Checklist, names: &[&'static str]) {
+        for name in names {
+            list.record(name, Ok(String::new()));
+        }
+    }
+
+    #[test]
+    fn a_verdict_accepts_only_when_every_check_was_made() {
+        assert!(!Checklist::new(&[]).verdict().accepted());
+        assert!(!Checklist::new(&[&SPECS]).verdict().accepted());
+        let mut list = Checklist::new(&[&SPECS]);
+        passed(&mut list, &["one", "two"]);
+        let verdict = list.verdict();
+        assert_eq!(verdict.first_failure().unwrap().name, "three");
+        let mut list = Checklist::new(&[&SPECS]);
+        passed(&mut list, &["one", "two", "three"]);
+        assert!(list.verdict().accepted());
+    }
+
+    #[test]
+    fn a_failure_is_never_taken_back() {
+        let mut list = Checklist::new(&[&SPECS]);
+        list.record("one", Err("wrong".to_owned()));
+        passed(&mut list, &["one", "two", "three"]);
+        let verdict = list.verdict();
+        assert!(!verdict.accepted());
+        assert_eq!(verdict.first_failure().unwrap().detail, "wrong");
+    }
+
+    #[test]
+    fn a_mandatory_check_cannot_be_waived() {
+        let mut list = Checklist::new(&[&SPECS]);
+        passed(&mut list, &["one"]);
+        list.not_applicable("two", "nobody asked");
+        list.not_applicable("three", "nobody asked");
+        let verdict = list.verdict();
+        assert_eq!(verdict.check("two").unwrap().result, Outcome::Failed);
+        assert_eq!(verdict.check("three").unwrap().result, Outcome::NotApplicable);
+    }
+
+    #[test]
+    fn a_verdict_as_json_names_every_check() {
+        let mut list = Checklist::new(&[&SPECS]);
+        passed(&mut list, &["one"]);
+        list.record("two", Err("why".to_owned()));
+        list.warn("known".to_owned());
+        let json = serde_json::to_value(list.verdict()).unwrap();
+        let expected = serde_json::json!({
+            "accepted": false,
+            "checks": [
+                {"name": "one", "result": "passed", "detail": ""},
+                {"name": "two", "result": "failed", "detail": "why"},
+                {"name": "three", "result": "failed", "detail": "not reached: two did not pass"},
+            ],
+            "warnings": ["known"],
+        });
+        assert_eq!(json, expected);
+    }
+}

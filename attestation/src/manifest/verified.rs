@@ -1,0 +1,117 @@
+//! Manifests that the authority approved: the only ones that anything acts upon.
+
+use crate::{
+    AuthorityDigest, Envelope, ManifestDigest,
+    authority::verify_signatures,
+    manifest::{checked::Manifest, error::ManifestError},
+};
+
+/// A manifest with the signatures of its authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VerifiedManifest {
+    manifest: Manifest,
+    envelope: Vec<u8>,
+}
+
+impl VerifiedManifest {
+    /// Takes a manifest under a pinned authority: the set that it names must be that one, and its threshold must
+    /// have signed. Any version is taken; whoever knows an earlier one asks that one to
+    /// [`succeed`](VerifiedManifest::succeed).
+    ///
+    /// # Errors
+    /// [`ManifestError::ForeignAuthority`] for another set, [`ManifestError::Signatures`] when the set did not
+    /// approve, and whatever else is wrong with the manifest.
+    pub fn first(envelope: &[u8], authority: AuthorityDigest) -> Result<Self, ManifestError> {
+        let (manifest, parsed) = read(envelope)?;
+        let found = manifest.authority().digest();
+        if found != authority {
+            return Err(ManifestError::ForeignAuthority { expected: authority, found });
+        }
+        let set = manifest.authority();
+        set.check_signers(&verify_signatures(&parsed, &[set])?)?;
+        Ok(Self { manifest, envelope: envelope.to_vec() })
+    }
+
+    /// Takes the next manifest: of the same deployment, the next version, naming this one, not issued earlier, and
+    /// approved by this manifest's authority; if it names another set, approved by that one too. The same manifest
+    /// again is returned as it is.
+    ///
+    /// # Errors
+    /// [`ManifestError`], with its own variant for each of those.
+    pub fn succeed(&self, envelope: &[u8]) -> Result<Self, ManifestError> {
+        let (next, parsed) = read(envelope)?;
+        let current = &self.manifest;
+        if next.deployment() != current.deployment() {
+            let (expected, found) = (current.deployment(), next.deployment());
+            return Err(ManifestError::OtherDeployment { expected, found });
+        }
+        let (version, found) = (current.version(), next.version());
+        if found < version {
+            return Err(ManifestError::OlderVersion { current: version, found });
+        }
+        if found == version {
+            if next.digest() == current.digest() {
+                return Ok(self.clone());
+            }
+            let (expected, found) = (current.digest(), next.digest());
+            return Err(ManifestError::SameVersionOtherDigest { version, expected, found });
+        }
+        if version.checked_add(1) != Some(found) {
+            return Err(ManifestError::MissingVersions { expected: version.saturating_add(1), found });
+        }
+        if next.previous() != Some(current.digest()) {
+            return Err(ManifestError::OtherPrevious { expected: current.digest(), found: next.previous() });
+        }
+        if next.issued_at() < current.issued_at() {
+            return Err(ManifestError::IssuedEarlier {
+                current: current.issued_at(),
+                found: next.issued_at(),
+            });
+        }
+        let (old, new) = (current.authority(), next.authority());
+        if old.digest() == new.digest() {
+            old.check_signers(&verify_signatures(&parsed, &[old])?)?;
+        } else {
+            let signers = verify_signatures(&parsed, &[old, new])?;
+            old.check_signers(&signers)?;
+            new.check_signers(&signers).map_err(ManifestError::NewAuthority)?;
+        }
+        Ok(Self { manifest: next, envelope: envelope.to_vec() })
+    }
+
+    /// Takes a manifest that is approved by whatever set it names itself: for one that its reader already trusts,
+    /// such as a file that an auditor got from the authority. Anyone can make one of these.
+    ///
+    /// # Errors
+    /// [`ManifestError`] when it is not even consistent with itself.
+    pub fn danger_trust_as_given(envelope: &[u8]) -> Result<Self, ManifestError> {
+        let (manifest, parsed) = read(envelope)?;
+        let set = manifest.authority();
+        set.check_signers(&verify_signatures(&parsed, &[set])?)?;
+        Ok(Self { manifest, envelope: envelope.to_vec() })
+    }
+
+    /// The manifest.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Digest of the signed bytes.
+    #[must_use]
+    pub fn digest(&self) -> ManifestDigest {
+        self.manifest.digest()
+    }
+
+    /// The envelope's JSON, as received.
+    #[must_use]
+    pub fn envelope(&self) -> &[u8] {
+        &self.envelope
+    }
+}
+
+fn read(envelope: &[u8]) -> Result<(Manifest, Envelope), ManifestError> {
+    let envelope = Envelope::parse(envelope)?;
+    envelope.check_type(Manifest::PAYLOAD_TYPE)?;
+    Ok((Manifest::from_payload(&envelope.payload)?, envelope))
+}
