@@ -1,0 +1,206 @@
+//! Salted sessions (TPM 2.0 Part 1, 19.6 and 21): keys, HMACs, parameter encryption, rolling nonces.
+//!
+//! A session key is derived from a salt that only the TPM with the pinned endorsement key can learn. A response is
+//! believed only after its HMAC under that key verified; then it is decrypted; then it is parsed.
+
+use aes::Aes128;
+use aes::cipher::KeyIvInit;
+use subtle::ConstantTimeEq;
+use tpm2_protocol::data::{TpmCc, TpmSt, TpmaSession};
+use zeroize::Zeroizing;
+
+use super::command::{Command, Frame, Response, malformed, split_sized};
+use super::error::TpmError;
+use super::kdf::{DIGEST_LEN, hmac_sha256, kdfa, sha256};
+
+/// Bytes of every nonce, the enclave's and the TPM's: as long as the session's hash.
+pub(super) const NONCE_LEN: usize = DIGEST_LEN;
+/// AES-128: the half of KDFa's output that is the key; the other is the IV.
+const CFB_KEY_LEN: usize = 16;
+
+/// What a session does for one command.
+#[derive(Clone, Copy)]
+pub(super) struct Use<'a> {
+    /// The auth value, trimmed, of the entity that the session authorises; empty if that has none, or if the
+    /// session authorises nothing.
+    auth: &'a [u8],
+    attributes: TpmaSession,
+}
+
+impl<'a> Use<'a> {
+    /// Authorises the first handle under its auth value.
+    pub(super) fn authorise(auth: &'a [u8]) -> Self {
+        Self { auth, attributes: TpmaSession::CONTINUE_SESSION }
+    }
+
+    /// Authenticates a command that needs no authorisation.
+    pub(super) fn audit() -> Self {
+        Self { auth: &[], attributes: TpmaSession::CONTINUE_SESSION | TpmaSession::AUDIT }
+    }
+
+    /// Authenticates a command that needs no authorisation and encrypts the first parameter of its response.
+    pub(super) fn encrypt_only() -> Self {
+        Self { auth: &[], attributes: TpmaSession::CONTINUE_SESSION | TpmaSession::ENCRYPT }
+    }
+
+    /// Encrypts the command's first parameter, which must be a sized buffer.
+    pub(super) fn encrypt_command(self) -> Self {
+        Self { attributes: self.attributes | TpmaSession::DECRYPT, ..self }
+    }
+
+    /// Has the TPM encrypt the response's first parameter, which must be a sized buffer.
+    pub(super) fn encrypt_response(self) -> Self {
+        Self { attributes: self.attributes | TpmaSession::ENCRYPT, ..self }
+    }
+}
+
+/// A session that the TPM has opened.
+pub(super) struct Session {
+    handle: u32,
+    key: Zeroizing<[u8; DIGEST_LEN]>,
+    nonce_tpm: [u8; NONCE_LEN],
+}
+
+/// A command on the wire and what is needed to check its response.
+pub(super) struct Prepared {
+    pub(super) frame: Vec<u8>,
+    code: TpmCc,
+    nonce_caller: [u8; NONCE_LEN],
+}
+
+impl Session {
+    /// The session of this handle. Both nonces are of [`NONCE_LEN`] bytes.
+    pub(super) fn new(handle: u32, salt: &[u8], nonce_caller: &[u8], nonce_tpm: [u8; NONCE_LEN]) -> Self {
+        Self { handle, key: kdfa(salt, b"ATH", &nonce_tpm, nonce_caller), nonce_tpm }
+    }
+
+    pub(super) fn handle(&self) -> u32 {
+        self.handle
+    }
+
+    /// Encrypts and authenticates a command under a fresh nonce.
+    pub(super) fn prepare(&self, mut command: Command, usage: Use<'_>) -> Result<Prepared, TpmError> {
+        let mut nonce_caller = [0; NONCE_LEN];
+        getrandom::fill(&mut nonce_caller)?;
+        if usage.attributes.contains(TpmaSession::DECRYPT) {
+            let (key, iv) = &self.cfb_key_and_iv(usage.auth, &nonce_caller, &self.nonce_tpm);
+            let secret = first_buffer(&mut command.parameters)
+                .expect("a command whose parameter is to be encrypted begins with a sized buffer");
+            cfb_mode::Encryptor::<Aes128>::new((&**key).into(), (&**iv).into()).encrypt(secret);
+        }
+        // Over the encrypted parameters, and over what each handle must stand for.
+        let names: Vec<u8> =
+            command.handles.iter().flat_map(|handle| handle.name.as_bytes()).copied().collect();
+        let cp_hash = sha256(&[&command.code.value().to_be_bytes(), &names, &command.parameters]);
+        let attributes = usage.attributes.bits();
+        let hmac = hmac_sha256(
+            &self.hmac_key(usage.auth),
+            &[&cp_hash, &nonce_caller, &self.nonce_tpm, &[attributes]],
+        );
+        let authorisation = authorisation(self.handle, &nonce_caller, attributes, &hmac);
+        Ok(Prepared {
+            frame: command.frame(TpmSt::Sessions, &authorisation),
+            code: command.code,
+            nonce_caller,
+        })
+    }
+
+    /// Verifies, decrypts and splits the response to a prepared command. The TPM's nonce rolls only if it verifies.
+    pub(super) fn accept(
+        &mut self,
+        bytes: &[u8],
+        prepared: &Prepared,
+        usage: Use<'_>,
+    ) -> Result<Response, TpmError> {
+        let code = prepared.code;
+        let not_authentic = |what| TpmError::NotAuthentic { command: code, what };
+        let frame = Frame::parse(code, bytes)?;
+        if !frame.has_sessions {
+            return Err(not_authentic("expected a response with a session, found one without"));
+        }
+        let (handles, rest) = frame.split_handles(code)?;
+        let (parameters, rest) = split_sized(code, rest)?;
+        let authorisation = ResponseAuthorisation::parse(rest)
+            .ok_or_else(|| malformed(code, "exactly one session with a whole nonce and a whole HMAC"))?;
+
+        let rp_hash = sha256(&[&[0; 4], &code.value().to_be_bytes(), parameters]);
+        let ResponseAuthorisation { nonce_tpm, attributes, hmac } = authorisation;
+        let expected = hmac_sha256(
+            &self.hmac_key(usage.auth),
+            &[&rp_hash, &nonce_tpm, &prepared.nonce_caller, &[attributes]],
+        );
+        if !bool::from(expected[..].ct_eq(&hmac)) {
+            return Err(not_authentic("the response's HMAC does not verify"));
+        }
+        // An audit session may come back as the exclusive one.
+        if attributes & !TpmaSession::AUDIT_EXCLUSIVE.bits() != usage.attributes.bits() {
+            return Err(not_authentic("the response's session attributes are not the command's"));
+        }
+        let mut parameters = Zeroizing::new(parameters.to_vec());
+        if usage.attributes.contains(TpmaSession::ENCRYPT) {
+            let (key, iv) = &self.cfb_key_and_iv(usage.auth, &nonce_tpm, &prepared.nonce_caller);
+            let secret =
+                first_buffer(&mut parameters).ok_or_else(|| malformed(code, "an encrypted sized buffer"))?;
+            cfb_mode::Decryptor::<Aes128>::new((&**key).into(), (&**iv).into()).decrypt(secret);
+        }
+        self.nonce_tpm = nonce_tpm;
+        Ok(Response::new(code, handles, parameters))
+    }
+
+    /// Session key ‖ auth value. For the policy session too: it is only used after PolicyAuthValue.
+    fn hmac_key(&self, auth: &[u8]) -> Zeroizing<Vec<u8>> {
+        // Full capacity first: a growing vector would leave an unwiped copy.
+        let mut key = Zeroizing::new(Vec::with_capacity(self.key.len() + auth.len()));
+        key.extend_from_slice(&self.key[..]);
+        key.extend_from_slice(auth);
+        key
+    }
+
+    /// The key and IV of AES-128-CFB. The order of the nonces tells the directions apart.
+    fn cfb_key_and_iv(&self, auth: &[u8], newer: &[u8], older: &[u8]) -> CfbKeyAndIv {
+        let bits = kdfa(&self.hmac_key(auth), b"CFB", newer, older);
+        let mut key = Zeroizing::new([0; CFB_KEY_LEN]);
+        let mut iv = Zeroizing::new([0; CFB_KEY_LEN]);
+        key.copy_from_slice(&bits[..CFB_KEY_LEN]);
+        iv.copy_from_slice(&bits[CFB_KEY_LEN..]);
+        (key, iv)
+    }
+}
+
+type CfbKeyAndIv = (Zeroizing<[u8; CFB_KEY_LEN]>, Zeroizing<[u8; CFB_KEY_LEN]>);
+
+/// The bytes of the sized buffer that parameters begin with.
+fn first_buffer(parameters: &mut [u8]) -> Option<&mut [u8]> {
+    let (size, rest) = parameters.split_first_chunk_mut()?;
+    rest.get_mut(..usize::from(u16::from_be_bytes(*size)))
+}
+
+/// `authorizationSize`, then one `TPMS_AUTH_COMMAND`.
+fn authorisation(handle: u32, nonce: &[u8; NONCE_LEN], attributes: u8, hmac: &[u8; DIGEST_LEN]) -> Vec<u8> {
+    const NONCE_SIZE: [u8; 2] = [0, 32];
+    const HMAC_SIZE: [u8; 2] = [0, 32];
+    const SIZE: u32 = 4 + 2 + 32 + 1 + 2 + 32;
+    [&SIZE.to_be_bytes()[..], &handle.to_be_bytes(), &NONCE_SIZE, nonce, &[attributes], &HMAC_SIZE, hmac]
+        .concat()
+}
+
+/// `TPMS_AUTH_RESPONSE` of a session here.
+struct ResponseAuthorisation {
+    nonce_tpm: [u8; NONCE_LEN],
+    attributes: u8,
+    hmac: [u8; DIGEST_LEN],
+}
+
+impl ResponseAuthorisation {
+    /// The one session in these bytes; `None` if there are more or fewer bytes than that.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let (nonce_size, rest) = bytes.split_first_chunk()?;
+        let (nonce_tpm, rest) = rest.split_first_chunk::<NONCE_LEN>()?;
+        let (attributes, rest) = rest.split_first()?;
+        let (hmac_size, rest) = rest.split_first_chunk()?;
+        let hmac = <[u8; DIGEST_LEN]>::try_from(rest).ok()?;
+        let whole = usize::from(u16::from_be_bytes(*nonce_size)) == NONCE_LEN
+            && usize::from(u16::from_be_bytes(*hmac_size)) == DIGEST_LEN;
+        whole.then_some(Self { nonce_tpm: *nonce_tpm, attributes: *attributes, hmac })
+    }
+}
