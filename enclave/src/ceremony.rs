@@ -26,10 +26,14 @@ impl Enclave {
     pub fn provision(&self, node: &str, hints: &TpmHints, relay: &mut dyn Relay) -> Result<Status, Refuse> {
         let _ceremony = self.begin_ceremony()?;
         if !matches!(*self.life(), Life::Unprovisioned) {
-            return Err(refuse(RefusalCode::AlreadyProvisioned, "this enclave has a root; apply manifests without provisioning"));
+            return Err(refuse(
+                RefusalCode::AlreadyProvisioned,
+                "this enclave has a root; apply manifests without provisioning",
+            ));
         }
         let envelope = lock(&self.upload).take()?;
-        let manifest = VerifiedManifest::first(&envelope, self.settings.authority).map_err(manifest_refused)?;
+        let manifest =
+            VerifiedManifest::first(&envelope, self.settings.authority).map_err(manifest_refused)?;
         let enrolled = enrolled(manifest.manifest(), node)?;
 
         let mut tpm = Ceremony::open(relay, enrolled.ek(), hints.ek_handle).map_err(tpm_refused)?;
@@ -46,11 +50,18 @@ impl Enclave {
             Some(marker) if !marker.is_sealed() && marker.nv_index == nv_index => {
                 match tpm.read_counter(nv_index, &counter_auth) {
                     Ok(counter) => counter,
-                    Err(TpmError::CounterMissing { .. }) => tpm.define_counter(nv_index, &counter_auth).map_err(tpm_refused)?,
+                    Err(TpmError::CounterMissing { .. }) => {
+                        tpm.define_counter(nv_index, &counter_auth).map_err(tpm_refused)?
+                    }
                     Err(error) => return Err(tpm_refused(error)),
                 }
             }
-            Some(_) => return Err(refuse(RefusalCode::AlreadyProvisioned, "the state file holds a sealed root; restart the enclave")),
+            Some(_) => {
+                return Err(refuse(
+                    RefusalCode::AlreadyProvisioned,
+                    "the state file holds a sealed root; restart the enclave",
+                ));
+            }
             None => self.first_counter(&mut tpm, &state, &counter_auth)?,
         };
 
@@ -67,7 +78,8 @@ impl Enclave {
         state.slots = vec![Slot { counter, blob, manifest: envelope_text(&manifest)? }];
         self.store(&state)?;
         drop(tpm);
-        *self.life_mut() = Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, counter)));
+        *self.life_mut() =
+            Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, counter)));
         Ok(self.status())
     }
 
@@ -78,7 +90,9 @@ impl Enclave {
             Err(TpmError::CounterMissing { .. }) => {}
             Err(error) => return Err(tpm_refused(error)),
             Ok(counter) => {
-                let detail = format!("the TPM holds this enclave's counter at {index:#010x} (value {counter}), so a root was sealed before, but there is no state file; restore it, or undefine the index if that root is abandoned for good");
+                let detail = format!(
+                    "the TPM holds this enclave's counter at {index:#010x} (value {counter}), so a root was sealed before, but there is no state file; restore it, or undefine the index if that root is abandoned for good"
+                );
                 return Err(refuse(RefusalCode::SealRollback, detail));
             }
         }
@@ -103,15 +117,22 @@ impl Enclave {
         let mut state = match &*self.life() {
             Life::Locked(state) => State::clone(state),
             Life::Unlocked(_) => return Err(refuse(RefusalCode::AlreadyUnlocked, "already unlocked")),
-            Life::Unprovisioned => return Err(refuse(RefusalCode::Unprovisioned, "no sealed root to unlock; provision first")),
+            Life::Unprovisioned => {
+                return Err(refuse(RefusalCode::Unprovisioned, "no sealed root to unlock; provision first"));
+            }
             Life::Ended => return Err(refuse(RefusalCode::ShuttingDown, "the enclave is ending")),
         };
 
         // The newest slot's EK; both slots enrol this TPM, and what is believed is decided after unsealing.
-        let newest = state.slots.last().ok_or_else(|| refuse(RefusalCode::StateFile, "the state file holds no sealed blob"))?;
-        let hint_of_ek = VerifiedManifest::danger_trust_as_given(newest.manifest.as_bytes()).map_err(manifest_refused)?;
-        let mut tpm = Ceremony::open(relay, enrolled(hint_of_ek.manifest(), &state.node)?.ek(), hints.ek_handle)
-            .map_err(tpm_refused)?;
+        let newest = state
+            .slots
+            .last()
+            .ok_or_else(|| refuse(RefusalCode::StateFile, "the state file holds no sealed blob"))?;
+        let hint_of_ek =
+            VerifiedManifest::danger_trust_as_given(newest.manifest.as_bytes()).map_err(manifest_refused)?;
+        let mut tpm =
+            Ceremony::open(relay, enrolled(hint_of_ek.manifest(), &state.node)?.ek(), hints.ek_handle)
+                .map_err(tpm_refused)?;
 
         let counter_auth = self.credential.counter_auth();
         let auth = self.credential.seal_auth();
@@ -121,24 +142,38 @@ impl Enclave {
             let detail = format!("expected a sealed blob for the TPM counter's value {counter}, found {held:?}: the state file is older than the TPM; restore the newest one");
             refuse(RefusalCode::SealRollback, detail)
         })?;
-        let as_given = VerifiedManifest::danger_trust_as_given(slot.manifest.as_bytes()).map_err(manifest_refused)?;
+        let as_given =
+            VerifiedManifest::danger_trust_as_given(slot.manifest.as_bytes()).map_err(manifest_refused)?;
         let sealed = policy(as_given.manifest(), state.nv_index, counter);
         let secret = tpm.unseal(&slot.blob, &sealed, &auth, &counter_auth).map_err(tpm_refused)?;
 
-        let payload = SealPayload::decode(&secret)
-            .ok_or_else(|| refuse(RefusalCode::Internal, "what was unsealed is no payload of this version"))?;
+        let payload = SealPayload::decode(&secret).ok_or_else(|| {
+            refuse(RefusalCode::Internal, "what was unsealed is no payload of this version")
+        })?;
         let manifest = believed(slot.manifest.as_bytes(), payload.authority, payload.least_version)?;
         if state.check.as_ref() != Some(&payload.root.check_value()) {
-            return Err(refuse(RefusalCode::KeyMismatch, "the unsealed root is not the one of the state file's check value"));
+            return Err(refuse(
+                RefusalCode::KeyMismatch,
+                "the unsealed root is not the one of the state file's check value",
+            ));
         }
 
-        let era = reseal(&mut tpm, &manifest, &payload.root, &payload.report_key, &auth, &counter_auth, state.nv_index, &mut |change| {
-            let mut next = state.clone();
-            change(&mut next);
-            self.store(&next)?;
-            state = next;
-            Ok(())
-        })?;
+        let era = reseal(
+            &mut tpm,
+            &manifest,
+            &payload.root,
+            &payload.report_key,
+            &auth,
+            &counter_auth,
+            state.nv_index,
+            &mut |change| {
+                let mut next = state.clone();
+                change(&mut next);
+                self.store(&next)?;
+                state = next;
+                Ok(())
+            },
+        )?;
         drop(tpm);
         state.time_floor = state.time_floor.max(manifest.manifest().issued_at());
         let SealPayload { root, report_key, .. } = payload;
@@ -166,7 +201,10 @@ impl Enclave {
             let before = enrolled(unlocked.manifest.manifest(), &state.node)?.ek().clone();
             let after = enrolled(next.manifest(), &state.node)?.ek();
             if before.name() != after.name() {
-                let detail = format!("the manifest gives node {:?} another TPM; a root does not move by manifest", state.node);
+                let detail = format!(
+                    "the manifest gives node {:?} another TPM; a root does not move by manifest",
+                    state.node
+                );
                 return Err(refuse(RefusalCode::NotEnrolled, detail));
             }
             (next, before, state.nv_index)
@@ -179,7 +217,10 @@ impl Enclave {
         let (root, report_key) = {
             let life = self.life();
             let unlocked = life.unlocked()?;
-            (Root::from_bytes(unlocked.root.danger_bytes()), ReportKey::from_seed(unlocked.report_key.danger_seed()))
+            (
+                Root::from_bytes(unlocked.root.danger_bytes()),
+                ReportKey::from_seed(unlocked.report_key.danger_seed()),
+            )
         };
         reseal(&mut tpm, &next, &root, &report_key, &auth, &counter_auth, nv_index, &mut |change| {
             let life = self.life();
@@ -233,7 +274,9 @@ fn reseal(
     })?;
     let risen = tpm.increment_counter(nv_index, counter_auth).map_err(tpm_refused)?;
     if risen != next {
-        let detail = format!("expected the TPM counter at {next} after the increment, found {risen}: something else increments it");
+        let detail = format!(
+            "expected the TPM counter at {next} after the increment, found {risen}: something else increments it"
+        );
         return Err(refuse(RefusalCode::SealRollback, detail));
     }
     save(&mut |state| state.slots.retain(|slot| slot.counter == next))?;
@@ -246,15 +289,20 @@ fn born(tpm: &mut Ceremony<'_>) -> Result<(Root, ReportKey), Refuse> {
     let mut chip = Zeroizing::new([0; 32]);
     let mut seed = Zeroizing::new([0; REPORT_SEED_LEN]);
     for bytes in [&mut host, &mut seed] {
-        getrandom::fill(&mut bytes[..])
-            .map_err(|error| refuse(RefusalCode::Internal, format!("the operating system has no randomness: {error}")))?;
+        getrandom::fill(&mut bytes[..]).map_err(|error| {
+            refuse(RefusalCode::Internal, format!("the operating system has no randomness: {error}"))
+        })?;
     }
     tpm.random(&mut chip[..]).map_err(tpm_refused)?;
     Ok((Root::combine(&mut [("os", &host), ("tpm", &chip)]), ReportKey::from_seed(&seed)))
 }
 
 /// The manifest, held to what the seal says.
-fn believed(envelope: &[u8], authority: AuthorityDigest, least_version: u64) -> Result<VerifiedManifest, Refuse> {
+fn believed(
+    envelope: &[u8],
+    authority: AuthorityDigest,
+    least_version: u64,
+) -> Result<VerifiedManifest, Refuse> {
     let manifest = VerifiedManifest::first(envelope, authority).map_err(manifest_refused)?;
     let version = manifest.manifest().version();
     if version < least_version {
@@ -265,9 +313,9 @@ fn believed(envelope: &[u8], authority: AuthorityDigest, least_version: u64) -> 
 }
 
 fn enrolled<'m>(manifest: &'m Manifest, node: &str) -> Result<&'m Node, Refuse> {
-    manifest
-        .node_by_name(node)
-        .ok_or_else(|| refuse(RefusalCode::NotEnrolled, format!("the manifest does not enrol a node named {node:?}")))
+    manifest.node_by_name(node).ok_or_else(|| {
+        refuse(RefusalCode::NotEnrolled, format!("the manifest does not enrol a node named {node:?}"))
+    })
 }
 
 /// PCRs of any active state ∧ counter ∧ auth value.

@@ -120,14 +120,17 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new(""));
         let nv_index = match nv_index {
             None => NV_INDEX_DEFAULT,
-            Some(text) => {
-                owner_nv_index(&text).ok_or_else(|| field("nv_index", format!("expected \"0x01800000\" to \"0x01bfffff\", found {text:?}")))?
-            }
+            Some(text) => owner_nv_index(&text).ok_or_else(|| {
+                field("nv_index", format!("expected \"0x01800000\" to \"0x01bfffff\", found {text:?}"))
+            })?,
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(SIGNING_THREADS_MAX);
         let signing_threads = signing_threads.unwrap_or(cores);
         if !(1..=SIGNING_THREADS_MAX).contains(&signing_threads) {
-            return Err(field("signing_threads", format!("expected 1 to {SIGNING_THREADS_MAX}, found {signing_threads}")));
+            return Err(field(
+                "signing_threads",
+                format!("expected 1 to {SIGNING_THREADS_MAX}, found {signing_threads}"),
+            ));
         }
         Ok(Self {
             listen: Address::from_str(&listen)

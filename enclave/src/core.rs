@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sealstone_attestation::{
-    Binding, BuildInfo, ClockInfo, PayloadKind, Protection, Purpose, QuoteEvidence, Report, State as MachineState, UnixTime,
-    VerifiedManifest, appraise_quote, statement,
+    Binding, BuildInfo, ClockInfo, Envelope, PayloadKind, Protection, Purpose, Quote, QuoteEvidence, Report,
+    ReportDigest, State as MachineState, UnixTime, VerifiedManifest, appraise_quote, statement,
 };
 use sealstone_wire::channel::ChannelPublic;
 use sealstone_wire::key_path::{KeyPath, hour_of};
@@ -76,7 +76,13 @@ pub(crate) struct Unlocked {
 }
 
 impl Unlocked {
-    pub(crate) fn new(root: Root, report_key: ReportKey, manifest: VerifiedManifest, state: State, era: u64) -> Self {
+    pub(crate) fn new(
+        root: Root,
+        report_key: ReportKey,
+        manifest: VerifiedManifest,
+        state: State,
+        era: u64,
+    ) -> Self {
         Self {
             root,
             report_key,
@@ -105,7 +111,9 @@ impl Unlocked {
         match session {
             Some(session) if session.is_open() => Ok(session),
             Some(_) => Err(refuse(RefusalCode::NoSession, "the attested session has ended; attest anew")),
-            None => Err(refuse(RefusalCode::NoSession, "no attested session; ask for a challenge and attest")),
+            None => {
+                Err(refuse(RefusalCode::NoSession, "no attested session; ask for a challenge and attest"))
+            }
         }
     }
 
@@ -192,17 +200,17 @@ impl Enclave {
     pub fn report(&self) -> Result<Vec<u8>, Refuse> {
         let life = self.life();
         let unlocked = life.unlocked()?;
-        Ok(self.sign_report(unlocked).1)
+        Ok(self.sign_report(unlocked)?.to_json())
     }
 
-    fn sign_report(&self, unlocked: &Unlocked) -> (sealstone_attestation::ReportDigest, Vec<u8>) {
+    fn sign_report(&self, unlocked: &Unlocked) -> Result<Envelope, Refuse> {
         let manifest = unlocked.manifest.manifest();
         let (sequence, receipt_head) = {
             let receipts = lock(&unlocked.receipts);
             (receipts.sequence(), receipts.head())
         };
         let report = Report {
-            format: Report::FORMAT,
+            format: 1,
             deployment: manifest.deployment(),
             node: lock(&unlocked.state).node.clone(),
             manifest: unlocked.manifest.digest(),
@@ -219,8 +227,9 @@ impl Enclave {
             unfunded: true,
             time: unlocked.now(),
         };
-        let envelope = report.sign(|labelled| unlocked.report_key.sign(labelled));
-        (report.digest(), envelope.to_json())
+        report
+            .sign(|labelled| unlocked.report_key.sign(labelled))
+            .map_err(|error| refuse(RefusalCode::Internal, describe(&error)))
     }
 
     /// Draws a challenge; the one before it is void.
@@ -230,11 +239,11 @@ impl Enclave {
     pub fn challenge(&self) -> Result<Reply, Refuse> {
         let life = self.life();
         let unlocked = life.unlocked()?;
-        let (digest, report) = self.sign_report(unlocked);
-        let challenge = Challenge::draw(digest).map_err(no_randomness)?;
+        let report = self.sign_report(unlocked)?;
+        let challenge = Challenge::draw(ReportDigest::of(&report.payload)).map_err(no_randomness)?;
         let nonce = challenge.nonce;
         *lock(&unlocked.challenge) = Some(challenge);
-        Ok(Reply::Challenge { nonce, report })
+        Ok(Reply::Challenge { nonce, report: report.to_json() })
     }
 
     /// Appraises the answer to the newest challenge and opens a session; a quote that fails ends the session
@@ -247,13 +256,16 @@ impl Enclave {
         let unlocked = life.unlocked()?;
         let challenge = lock(&unlocked.challenge).take();
         let challenge = challenge.filter(Challenge::is_open).ok_or_else(|| {
-            refuse(RefusalCode::NoChallenge, "no open challenge: it was never asked for, was used, or is older than 30 s")
+            refuse(
+                RefusalCode::NoChallenge,
+                "no open challenge: it was never asked for, was used, or is older than 30 s",
+            )
         })?;
         let manifest = unlocked.manifest.manifest();
         let name = lock(&unlocked.state).node.clone();
-        let node = manifest
-            .node_by_name(&name)
-            .ok_or_else(|| refuse(RefusalCode::NotEnrolled, format!("the manifest in force does not enrol node {name:?}")))?;
+        let node = manifest.node_by_name(&name).ok_or_else(|| {
+            refuse(RefusalCode::NotEnrolled, format!("the manifest in force does not enrol node {name:?}"))
+        })?;
         let expect = |purpose| {
             statement(purpose, &challenge.nonce, challenge.report, unlocked.manifest.digest(), checkpoint)
         };
@@ -261,19 +273,26 @@ impl Enclave {
             .map_err(|error| refuse(RefusalCode::Malformed, format!("checkpoint: {error}")))?;
         let previous: Option<ClockInfo> = lock(&unlocked.state).clock;
         let appraisal = appraise_quote(quote, node, manifest, expected, previous.as_ref());
-        let Some(attested) = appraisal.attested() else {
+        let Some(attested) = &appraisal.attested else {
             unlocked.end_session();
-            let failure = appraisal.verdict().first_failure().map_or_else(
+            let mut failure = appraisal.verdict.first_failure().map_or_else(
                 || "the verdict is incomplete".to_owned(),
                 |check| format!("{}: {}", check.name, check.detail),
             );
+            let as_evidence = expect(Purpose::Evidence).ok();
+            if let Ok(made) = Quote::parse(&quote.attest)
+                && as_evidence.is_some_and(|statement| made.extra_data() == statement.as_bytes())
+            {
+                failure
+                    .push_str("; the quote was made for the purpose \"evidence\", a session needs its own");
+            }
             return Err(refuse(RefusalCode::AttestationFailed, failure));
         };
-        let warnings = appraisal.verdict().warnings().to_vec();
-        let session =
-            OpenSession::open(attested, warnings, manifest.session_ttl(), unlocked.now()).map_err(no_randomness)?;
+        let warnings = appraisal.verdict.warnings().to_vec();
+        let session = OpenSession::open(attested, warnings, manifest.session_ttl(), unlocked.now())
+            .map_err(no_randomness)?;
         let described = session.describe();
-        lock(&unlocked.state).clock = Some(attested.clock());
+        lock(&unlocked.state).clock = Some(attested.clock);
         *unlocked.session.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(session));
         Ok(described)
     }
@@ -288,7 +307,8 @@ impl Enclave {
         let session = unlocked.session()?;
         let binding = binding.unwrap_or(session.binding);
         permit_binding(unlocked, &session, binding)?;
-        let permitted = [PayloadKind::Message, PayloadKind::Digest].into_iter().any(|kind| permits(unlocked, path, kind));
+        let permitted =
+            [PayloadKind::Message, PayloadKind::Digest].into_iter().any(|kind| permits(unlocked, path, kind));
         if !permitted {
             return Err(not_permitted(path, None));
         }
@@ -315,7 +335,10 @@ impl Enclave {
         match path {
             KeyPath::Asset { .. } => {
                 if key_id.is_none() {
-                    return Err(refuse(RefusalCode::Malformed, "an asset key is signed with under its recorded key id"));
+                    return Err(refuse(
+                        RefusalCode::Malformed,
+                        "an asset key is signed with under its recorded key id",
+                    ));
                 }
             }
             KeyPath::Session { hour, .. } => check_session_request(&session, *binding, *hour, *issued_at_ms)?,
@@ -327,21 +350,27 @@ impl Enclave {
         if let Some(recorded) = key_id
             && *recorded != derived_id
         {
-            let detail = format!("expected key {recorded}, derived {derived_id}: the root, the binding or the record is not the one this address was made with");
+            let detail = format!(
+                "expected key {recorded}, derived {derived_id}: the root, the binding or the record is not the one this address was made with"
+            );
             return Err(refuse(RefusalCode::KeyMismatch, detail));
         }
-        let made = key.sign(payload, unlocked.manifest.manifest().enclave().verify_signatures).map_err(|error| {
-            let code = match error {
-                SignError::NotForEdDsa { .. } => RefusalCode::PayloadUnsuitable,
-                SignError::SelfCheck => RefusalCode::Internal,
-            };
-            refuse(code, error.to_string())
-        })?;
+        let made =
+            key.sign(payload, unlocked.manifest.manifest().enclave().verify_signatures).map_err(|error| {
+                let code = match error {
+                    SignError::NotForEdDsa { .. } => RefusalCode::PayloadUnsuitable,
+                    SignError::SelfCheck => RefusalCode::Internal,
+                };
+                refuse(code, error.to_string())
+            })?;
         drop(key);
 
         // The session may have ended while the key was at work.
         if !session.is_open() {
-            return Err(refuse(RefusalCode::NoSession, "the attested session ended before the signature was made"));
+            return Err(refuse(
+                RefusalCode::NoSession,
+                "the attested session ended before the signature was made",
+            ));
         }
         self.mark_era_used(unlocked)?;
         let entry = Entry {
@@ -403,9 +432,10 @@ impl Enclave {
         match self.ceremony.try_lock() {
             Ok(guard) => Ok(guard),
             Err(std::sync::TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => {
-                Err(refuse(RefusalCode::Busy, "another provisioning, unlock or manifest change is under way; try again when it is done"))
-            }
+            Err(std::sync::TryLockError::WouldBlock) => Err(refuse(
+                RefusalCode::Busy,
+                "another provisioning, unlock or manifest change is under way; try again when it is done",
+            )),
         }
     }
 }
@@ -414,11 +444,14 @@ impl Life {
     pub(crate) fn unlocked(&self) -> Result<&Unlocked, Refuse> {
         match self {
             Self::Unlocked(unlocked) => Ok(unlocked),
-            Self::Unprovisioned => {
-                Err(refuse(RefusalCode::Unprovisioned, "no root yet; apply a signed manifest with provisioning"))
-            }
+            Self::Unprovisioned => Err(refuse(
+                RefusalCode::Unprovisioned,
+                "no root yet; apply a signed manifest with provisioning",
+            )),
             Self::Locked(_) => Err(refuse(RefusalCode::Locked, "the root is sealed; unlock first")),
-            Self::Ended => Err(refuse(RefusalCode::ShuttingDown, "the enclave has wiped itself and is ending")),
+            Self::Ended => {
+                Err(refuse(RefusalCode::ShuttingDown, "the enclave has wiped itself and is ending"))
+            }
         }
     }
 }
@@ -449,8 +482,12 @@ fn permits(unlocked: &Unlocked, path: &KeyPath, kind: PayloadKind) -> bool {
 
 fn not_permitted(path: &KeyPath, kind: Option<PayloadKind>) -> Refuse {
     let what = match path {
-        KeyPath::Asset { tenant, asset, .. } => format!("tenant {:?}, asset {:?}", tenant.as_str(), asset.as_str()),
-        KeyPath::Session { tenant, sender, .. } => format!("tenant {:?}, sender {:?}", tenant.as_str(), sender.as_str()),
+        KeyPath::Asset { tenant, asset, .. } => {
+            format!("tenant {:?}, asset {:?}", tenant.as_str(), asset.as_str())
+        }
+        KeyPath::Session { tenant, sender, .. } => {
+            format!("tenant {:?}, sender {:?}", tenant.as_str(), sender.as_str())
+        }
     };
     let how = match kind {
         Some(PayloadKind::Digest) => "a bare digest",
@@ -464,22 +501,34 @@ fn not_permitted(path: &KeyPath, kind: Option<PayloadKind>) -> Refuse {
 fn payload_kind(payload: &Payload) -> Result<PayloadKind, Refuse> {
     match payload {
         Payload::Digest(_) => Ok(PayloadKind::Digest),
-        Payload::Message(message) | Payload::MessageKeccak(message) if message.len() <= MESSAGE_MAX => Ok(PayloadKind::Message),
+        Payload::Message(message) | Payload::MessageKeccak(message) if message.len() <= MESSAGE_MAX => {
+            Ok(PayloadKind::Message)
+        }
         Payload::Message(message) | Payload::MessageKeccak(message) => {
-            let detail = format!("expected a message of at most {MESSAGE_MAX} bytes, found {}", message.len());
+            let detail =
+                format!("expected a message of at most {MESSAGE_MAX} bytes, found {}", message.len());
             Err(refuse(RefusalCode::Malformed, detail))
         }
     }
 }
 
 /// A session key is for the current state, the enclave's current hour, and 5 s.
-fn check_session_request(session: &OpenSession, binding: Binding, hour: u64, issued_at_ms: Option<u64>) -> Result<(), Refuse> {
+fn check_session_request(
+    session: &OpenSession,
+    binding: Binding,
+    hour: u64,
+    issued_at_ms: Option<u64>,
+) -> Result<(), Refuse> {
     if binding != session.binding {
-        let detail = format!("a session key is bound to the current state: expected binding {}, found {binding}", session.binding);
+        let detail = format!(
+            "a session key is bound to the current state: expected binding {}, found {binding}",
+            session.binding
+        );
         return Err(refuse(RefusalCode::BindingRefused, detail));
     }
-    let issued = issued_at_ms
-        .ok_or_else(|| refuse(RefusalCode::Malformed, "a session key's request says when the enclave's clock was asked"))?;
+    let issued = issued_at_ms.ok_or_else(|| {
+        refuse(RefusalCode::Malformed, "a session key's request says when the enclave's clock was asked")
+    })?;
     if hour_of(issued / 1000) != hour {
         let detail = format!("expected hour {} of the issue time, found {hour}", hour_of(issued / 1000));
         return Err(refuse(RefusalCode::SessionKeyExpired, detail));
@@ -489,10 +538,15 @@ fn check_session_request(session: &OpenSession, binding: Binding, hour: u64, iss
     match now.checked_sub(issued) {
         Some(age) if age <= age_max => Ok(()),
         Some(age) => {
-            let detail = format!("expected a request of at most {age_max} ms by the enclave's clock, found {age} ms; ask the clock again");
+            let detail = format!(
+                "expected a request of at most {age_max} ms by the enclave's clock, found {age} ms; ask the clock again"
+            );
             Err(refuse(RefusalCode::SessionKeyExpired, detail))
         }
-        None => Err(refuse(RefusalCode::SessionKeyExpired, "the issue time is in the future of the enclave's clock")),
+        None => Err(refuse(
+            RefusalCode::SessionKeyExpired,
+            "the issue time is in the future of the enclave's clock",
+        )),
     }
 }
 

@@ -80,7 +80,9 @@ mod tests {
     #[test]
     fn anything_else_than_64_hex_digits_is_refused() {
         let folder = tempfile::tempdir().unwrap();
-        for (name, text) in [("empty", ""), ("short", "00ff"), ("long", &"0".repeat(66)), ("not-hex", &"x".repeat(64))] {
+        for (name, text) in
+            [("empty", ""), ("short", "00ff"), ("long", &"0".repeat(66)), ("not-hex", &"x".repeat(64))]
+        {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
             assert!(Credential::load_or_create(&path).is_err(), "{name}");

@@ -5,7 +5,9 @@
 use std::fs;
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior, setrlimit,
+};
 use rustix::thread::{no_new_privs, set_no_new_privs};
 use sealstone_attestation::Protection;
 
@@ -36,7 +38,11 @@ pub fn measure() -> Vec<Protection> {
     // The first line is a heading; each further line is a swap area.
     let swaps = read("/proc/swaps").map(|text| text.lines().count().saturating_sub(1));
     vec![
-        protection("no_core_dumps", core.current == Some(0) && core.maximum == Some(0), format!("RLIMIT_CORE {:?}", core.current)),
+        protection(
+            "no_core_dumps",
+            core.current == Some(0) && core.maximum == Some(0),
+            format!("RLIMIT_CORE {:?}", core.current),
+        ),
         protection(
             "not_dumpable",
             dumpable_behavior().is_ok_and(|behavior| behavior == DumpableBehavior::NotDumpable),
@@ -47,7 +53,8 @@ pub fn measure() -> Vec<Protection> {
         protection(
             "secret_memory",
             false,
-            "secrets are in ordinary memory of this process, wiped after use; not yet in memfd_secret".to_owned(),
+            "secrets are in ordinary memory of this process, wiped after use; not yet in memfd_secret"
+                .to_owned(),
         ),
         protection(
             "ptrace_forbidden",

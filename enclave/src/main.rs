@@ -85,7 +85,8 @@ fn load(path: &Path) -> Result<Config, String> {
 }
 
 fn channel_key(path: &Path) -> Result<ChannelKey, String> {
-    ChannelKey::load_or_create(path).map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
+    ChannelKey::load_or_create(path)
+        .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
 }
 
 fn serve(config: &Config) -> Result<(), String> {
@@ -105,12 +106,19 @@ fn serve(config: &Config) -> Result<(), String> {
     let enclave = Arc::new(core::Enclave::new(settings, credential, file, state));
 
     // Before the listener: a signal that comes early must not end the process unwiped.
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
+    let mut signals =
+        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
     let listener = Listener::bind(&config.listen)
         .map_err(|error| format!("cannot listen on {}: {}", config.listen, core::describe(&error)))?;
     eprintln!("sealstone-enclave: listening on {}, {:?}", config.listen, enclave.status().phase);
-    Server::start(listener, channel_key, config.agent_public_key, Arc::clone(&enclave), config.signing_threads)
-        .map_err(|error| format!("cannot start threads: {error}"))?;
+    Server::start(
+        listener,
+        channel_key,
+        config.agent_public_key,
+        Arc::clone(&enclave),
+        config.signing_threads,
+    )
+    .map_err(|error| format!("cannot start threads: {error}"))?;
 
     if let Some(signal) = signals.forever().next() {
         enclave.end();

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use sealstone_attestation::{Binding, KeyId, Receipt, ReceiptHash, RequestDigest, SessionId, SignedReceipt, UnixTime};
+use sealstone_attestation::{
+    Binding, KeyId, Receipt, ReceiptHash, RequestDigest, SessionId, SignedReceipt, UnixTime,
+};
 use sealstone_wire::limits::{RECEIPTS_KEPT, RECEIPTS_PER_REPLY};
 use sealstone_wire::reply::Signed;
 

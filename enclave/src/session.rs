@@ -60,10 +60,15 @@ impl OpenSession {
     ///
     /// # Errors
     /// The operating system has no randomness.
-    pub fn open(attested: &Attested, warnings: Vec<String>, ttl: Duration, now: UnixTime) -> Result<Self, getrandom::Error> {
+    pub fn open(
+        attested: &Attested,
+        warnings: Vec<String>,
+        ttl: Duration,
+        now: UnixTime,
+    ) -> Result<Self, getrandom::Error> {
         let mut id = [0; 16];
         getrandom::fill(&mut id)?;
-        let state = attested.state().clone();
+        let state = attested.state.clone();
         Ok(Self {
             id: SessionId::from_bytes(id),
             binding: state.binding(),

@@ -59,11 +59,15 @@ impl SigningKey {
         match algorithm {
             Algorithm::Es256 => {
                 let scalar = ecdsa_scalar(fill, &p256::NistP256::ORDER);
-                Self::Es256(p256::ecdsa::SigningKey::from_slice(&scalar[..]).expect("1 ≤ d < n by construction"))
+                Self::Es256(
+                    p256::ecdsa::SigningKey::from_slice(&scalar[..]).expect("1 ≤ d < n by construction"),
+                )
             }
             Algorithm::Es256k => {
                 let scalar = ecdsa_scalar(fill, &k256::Secp256k1::ORDER);
-                Self::Es256k(k256::ecdsa::SigningKey::from_slice(&scalar[..]).expect("1 ≤ d < n by construction"))
+                Self::Es256k(
+                    k256::ecdsa::SigningKey::from_slice(&scalar[..]).expect("1 ≤ d < n by construction"),
+                )
             }
             Algorithm::EdDsa => {
                 let mut seed = Zeroizing::new([0; ED25519_MATERIAL_LEN]);
@@ -107,16 +111,24 @@ impl SigningKey {
                 let (signature, _) = key.sign_prehash_recoverable(&digest);
                 let signature = signature.normalize_s();
                 if verify {
-                    key.verifying_key().verify_prehash(&digest, &signature).map_err(|_| SignError::SelfCheck)?;
+                    key.verifying_key()
+                        .verify_prehash(&digest, &signature)
+                        .map_err(|_| SignError::SelfCheck)?;
                 }
-                Ok(Made { signature: Signature64::from_bytes(signature.to_bytes().into()), digest, recovery_id: None })
+                Ok(Made {
+                    signature: Signature64::from_bytes(signature.to_bytes().into()),
+                    digest,
+                    recovery_id: None,
+                })
             }
             Self::Es256k(key) => {
                 let digest = ecdsa_digest(payload);
                 // k256 makes S low itself and adjusts the recovery id with it.
                 let (signature, recovery_id) = key.sign_prehash_recoverable(&digest);
                 if verify {
-                    key.verifying_key().verify_prehash(&digest, &signature).map_err(|_| SignError::SelfCheck)?;
+                    key.verifying_key()
+                        .verify_prehash(&digest, &signature)
+                        .map_err(|_| SignError::SelfCheck)?;
                 }
                 Ok(Made {
                     signature: Signature64::from_bytes(signature.to_bytes().into()),
@@ -132,7 +144,9 @@ impl SigningKey {
                 };
                 let signature = key.sign(message);
                 if verify {
-                    key.verifying_key().verify_strict(message, &signature).map_err(|_| SignError::SelfCheck)?;
+                    key.verifying_key()
+                        .verify_strict(message, &signature)
+                        .map_err(|_| SignError::SelfCheck)?;
                 }
                 Ok(Made {
                     signature: Signature64::from_bytes(signature.to_bytes()),

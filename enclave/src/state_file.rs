@@ -75,7 +75,9 @@ pub enum StateFileError {
         source: io::Error,
     },
     /// It is no state file, or a damaged one.
-    #[error("{path} is no state file of format {FORMAT}: {reason}; restore it from a backup, or move it away only if the root is truly abandoned")]
+    #[error(
+        "{path} is no state file of format {FORMAT}: {reason}; restore it from a backup, or move it away only if the root is truly abandoned"
+    )]
     Damaged {
         /// Which.
         path: PathBuf,
@@ -137,7 +139,9 @@ impl StateFile {
         }
         let slots = state.slots.len();
         if slots > 2 || (slots == 0) != state.check.is_none() {
-            return Err(damaged(format!("expected one or two sealed slots with a check value, found {slots}")));
+            return Err(damaged(format!(
+                "expected one or two sealed slots with a check value, found {slots}"
+            )));
         }
         Ok(Some(state))
     }
@@ -147,7 +151,8 @@ impl StateFile {
     /// # Errors
     /// [`StateFileError::Write`].
     pub fn remove(&self) -> Result<(), StateFileError> {
-        std::fs::remove_file(&self.path).map_err(|source| StateFileError::Write { path: self.path.clone(), source })
+        std::fs::remove_file(&self.path)
+            .map_err(|source| StateFileError::Write { path: self.path.clone(), source })
     }
 
     /// Writes the state; it is on disk when this returns.

@@ -1,1 +1,14 @@
-//! Placeholder.
+//! What the stories share: an emulated TPM, a whole node of the real binaries, a plain HTTP client.
+//!
+//! Every story owns its processes, ports and folders; dropping them ends and removes everything. A missing program
+//! fails the story with the package that has it.
+#![forbid(unsafe_code)]
+
+pub mod http;
+pub mod node;
+pub mod process;
+pub mod swtpm;
+pub mod wait;
+
+pub use node::Node;
+pub use swtpm::Swtpm;

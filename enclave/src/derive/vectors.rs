@@ -53,9 +53,12 @@ impl Vector {
     fn path(&self) -> KeyPath {
         let algorithm = self.algorithm;
         match &self.path {
-            Path::Asset { tenant, asset, epoch } => {
-                KeyPath::Asset { tenant: tenant.clone(), asset: asset.clone(), epoch: Epoch(*epoch), algorithm }
-            }
+            Path::Asset { tenant, asset, epoch } => KeyPath::Asset {
+                tenant: tenant.clone(),
+                asset: asset.clone(),
+                epoch: Epoch(*epoch),
+                algorithm,
+            },
             Path::Session { tenant, sender, chain_id, nonce, hour } => KeyPath::Session {
                 tenant: tenant.clone(),
                 sender: sender.clone(),
@@ -131,7 +134,8 @@ fn check_file(text: &str, name: &str) {
 fn vectors_of_the_derivation_are_met() {
     check_file(include_str!("../../tests/data/derivation.json"), "derivation.json");
     if let Some(path) = std::env::var_os("SEALSTONE_VECTORS") {
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("SEALSTONE_VECTORS {path:?}: {error}"));
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("SEALSTONE_VECTORS {path:?}: {error}"));
         check_file(&text, &path.to_string_lossy());
     }
 }

@@ -66,17 +66,17 @@ impl Server {
 
     /// One connection from its first byte to its last.
     fn serve(&self, stream: Stream, ticket: u64) {
-        let channel = connection::authenticate(&stream, &self.channel_key, &self.agent);
+        let authenticated = connection::authenticate(stream, &self.channel_key, &self.agent);
         self.handshakes.leave(ticket);
-        let channel = match channel {
-            Ok(channel) => channel,
+        let (frames, channel) = match authenticated {
+            Ok(authenticated) => authenticated,
             Err(error) => {
                 eprintln!("sealstone-enclave: connection refused: {}", crate::core::describe(&error));
                 return;
             }
         };
         if self.connections.fetch_add(1, Ordering::AcqRel) < CONNECTIONS_MAX {
-            match Connection::open(stream, channel) {
+            match Connection::open(frames, channel) {
                 Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool),
                 Err(error) => eprintln!("sealstone-enclave: connection lost: {error}"),
             }

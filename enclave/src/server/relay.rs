@@ -33,15 +33,18 @@ impl Relay for ConnectionRelay {
     fn transmit(&mut self, command: &[u8]) -> Result<Vec<u8>, RelayError> {
         let step = self.step;
         if usize::try_from(step).unwrap_or(usize::MAX) >= TPM_COMMANDS_MAX {
-            return Err(RelayError::Unreachable { reason: format!("more than {TPM_COMMANDS_MAX} commands in one ceremony") });
+            return Err(RelayError::Unreachable {
+                reason: format!("more than {TPM_COMMANDS_MAX} commands in one ceremony"),
+            });
         }
         self.step += 1;
         self.connection.reply(self.id, Reply::Relay { step, command: command.to_vec() });
         let unreachable = |reason: &str| RelayError::Unreachable { reason: reason.to_owned() };
-        let (answered, response) = self.answers.recv_timeout(RELAY_DEADLINE).map_err(|error| match error {
-            RecvTimeoutError::Timeout => unreachable("the agent did not relay the command in time"),
-            RecvTimeoutError::Disconnected => unreachable("the agent's connection ended"),
-        })?;
+        let (answered, response) =
+            self.answers.recv_timeout(RELAY_DEADLINE).map_err(|error| match error {
+                RecvTimeoutError::Timeout => unreachable("the agent did not relay the command in time"),
+                RecvTimeoutError::Disconnected => unreachable("the agent's connection ended"),
+            })?;
         if answered != step {
             return Err(unreachable("the agent answered another step than the one that was relayed"));
         }

@@ -1,0 +1,266 @@
+//! A whole node: emulated TPM, enclave, agent, and the CLI to operate them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::http::{self, Answer};
+use crate::process::{Running, binary};
+use crate::swtpm::Swtpm;
+use crate::wait::until;
+
+/// The node's name in its manifests.
+pub const NAME: &str = "node-1";
+
+/// A node in its own folder.
+#[derive(Debug)]
+pub struct Node {
+    /// Its TPM.
+    pub tpm: Swtpm,
+    enclave: Option<Running>,
+    agent: Option<Running>,
+    // Last, so that the processes end before their folder goes.
+    folder: TempDir,
+}
+
+/// What a run of the CLI came to.
+#[derive(Debug)]
+pub struct Ran {
+    /// 0 done, 1 refused, 2 unusable.
+    pub code: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Ran {
+    /// Standard output as one JSON object.
+    ///
+    /// # Panics
+    /// When it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+
+    /// Itself, if it ended with this code.
+    ///
+    /// # Panics
+    /// Otherwise, with everything that it said.
+    #[must_use]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{self:?}");
+        self
+    }
+}
+
+impl Node {
+    /// A TPM with eight measured PCRs, keys and configuration; nothing runs yet.
+    ///
+    /// # Panics
+    /// When something is missing.
+    #[must_use]
+    pub fn init() -> Self {
+        let folder = tempfile::Builder::new().prefix("sealstone-").tempdir().expect("a folder");
+        let tpm = Swtpm::start(&folder.path().join("tpm"));
+        let node = Self { tpm, enclave: None, agent: None, folder };
+        node.measure_boot();
+        let tcti = node.tpm.tcti();
+        let path = node.path("").display().to_string();
+        let _ = node.cli(&["init", "--dir", &path, "--node", NAME, "--tcti", &tcti, "--new-authority", "alice"]).expect(0);
+        // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
+        node.edit("agent.toml", |text| text.replace("ek = \"rsa2048\"", "ek = \"p256\""));
+        node
+    }
+
+    /// A running node with an approved state and an open session.
+    #[must_use]
+    pub fn ready() -> Self {
+        let mut node = Self::init();
+        node.start_enclave();
+        node.start_agent();
+        let _ = node.approve_first();
+        node.await_ready(true);
+        node
+    }
+
+    /// What the firmware measures at every boot.
+    pub fn measure_boot(&self) {
+        for pcr in 0..8 {
+            self.tpm.extend(pcr, format!("measurement of PCR {pcr}").as_bytes());
+        }
+    }
+
+    /// Power off and on, into the same measured state.
+    pub fn reboot_machine(&mut self) {
+        self.tpm.power_off();
+        self.tpm.power_on();
+        self.measure_boot();
+    }
+
+    /// A file of the node.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Changes a text file of the node.
+    ///
+    /// # Panics
+    /// When it is not there.
+    pub fn edit(&self, name: &str, change: impl FnOnce(String) -> String) {
+        let path = self.path(name);
+        let text = std::fs::read_to_string(&path).expect("the file is there");
+        std::fs::write(&path, change(text)).expect("the folder is writable");
+    }
+
+    /// Starts the enclave and waits until it listens.
+    pub fn start_enclave(&mut self) {
+        assert!(self.enclave.is_none(), "it runs");
+        let socket = self.path("enclave.sock");
+        let running = Running::start(
+            Command::new(binary("sealstone-enclave")).arg("--config").arg(self.path("enclave.toml")),
+            &self.path("enclave.log"),
+            "nothing: it is built here",
+        );
+        self.enclave = Some(running);
+        until("the enclave to listen", || std::os::unix::net::UnixStream::connect(&socket).ok());
+    }
+
+    /// Starts the agent and waits until it answers.
+    pub fn start_agent(&mut self) {
+        assert!(self.agent.is_none(), "it runs");
+        let running = Running::start(
+            Command::new(binary("sealstone-agent")).arg("--config").arg(self.path("agent.toml")),
+            &self.path("agent.log"),
+            "nothing: it is built here",
+        );
+        self.agent = Some(running);
+        until("the agent to answer", || self.try_get("/healthz"));
+    }
+
+    /// Ends the enclave as a crash would.
+    pub fn kill_enclave(&mut self) {
+        self.enclave.take().expect("it runs").kill();
+    }
+
+    /// Ends the agent as a crash would.
+    pub fn kill_agent(&mut self) {
+        self.agent.take().expect("it runs").kill();
+    }
+
+    /// The enclave's process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn enclave(&mut self) -> &mut Running {
+        self.enclave.as_mut().expect("it runs")
+    }
+
+    /// The agent's process.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn agent(&mut self) -> &mut Running {
+        self.agent.as_mut().expect("it runs")
+    }
+
+    /// Takes the enclave's process out of the node, to end it in another way.
+    pub fn take_enclave(&mut self) -> Running {
+        self.enclave.take().expect("it runs")
+    }
+
+    /// Takes the agent's process out of the node, to end it in another way.
+    pub fn take_agent(&mut self) -> Running {
+        self.agent.take().expect("it runs")
+    }
+
+    /// Runs the CLI against this node.
+    #[must_use]
+    pub fn cli(&self, arguments: &[&str]) -> Ran {
+        let Output { status, stdout, stderr } = Command::new(binary("sealstone"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("SEALSTONE_SOCKET", self.path("agent.sock"))
+            .output()
+            .expect("the CLI runs");
+        Ran {
+            code: status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&stderr).into_owned(),
+        }
+    }
+
+    /// Proposes the machine's state as the first manifest, signs it with alice's key and applies it.
+    #[must_use]
+    pub fn approve_first(&self) -> Ran {
+        self.propose_first("m1.json");
+        let _ = self.cli(&["manifest", "sign", "m1.json", "--key", "alice.key"]).expect(0);
+        self.cli(&["manifest", "apply", "m1.json", "--provision", NAME, "--json"]).expect(0)
+    }
+
+    /// Proposes the machine's state as the first manifest, unsigned.
+    pub fn propose_first(&self, output: &str) {
+        let _ = self
+            .cli(&["manifest", "propose", "--draft", "manifest.json", "--node", NAME, "--state", "boot-1", "--pcrs", "sha256:0,1,2,3,4,5,6,7", "-o", output])
+            .expect(0);
+    }
+
+    /// Waits until the node says that it is ready, or that it is not.
+    pub fn await_ready(&self, ready: bool) {
+        until(if ready { "the node to be ready" } else { "the node to be not ready" }, || {
+            let status = self.try_get("/v1/status")?;
+            (status.json()["ready"] == json!(ready)).then_some(())
+        });
+    }
+
+    /// One API request.
+    ///
+    /// # Panics
+    /// When the agent does not answer.
+    #[must_use]
+    pub fn api(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let bytes = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        http::request(&self.socket(), method, path, &bytes).expect("the agent answers")
+    }
+
+    /// A GET, if the agent answers.
+    #[must_use]
+    pub fn try_get(&self, path: &str) -> Option<Answer> {
+        http::request(&self.socket(), "GET", path, &[]).ok()
+    }
+
+    /// The agent's socket.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.path("agent.sock")
+    }
+
+    /// Creates an asset of tenant `acme`.
+    pub fn create_asset(&self, asset: &str, algorithm: &str) -> Value {
+        let answer = self.api("POST", "/v1/assets", &json!({"tenant": "acme", "asset": asset, "algorithm": algorithm}));
+        assert!(answer.status < 300, "{answer:?}");
+        answer.json()
+    }
+
+    /// Asks for one signature of tenant `acme` on chain 1.
+    #[must_use]
+    pub fn sign(&self, asset: &str, nonce: u64, payload: &[u8]) -> Answer {
+        self.api("POST", "/v1/sign", &sign_body(asset, nonce, payload))
+    }
+
+    /// The node's folder.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// The body of a signing request of tenant `acme` on chain 1.
+#[must_use]
+pub fn sign_body(asset: &str, nonce: u64, payload: &[u8]) -> Value {
+    json!({"tenant": "acme", "asset": asset, "chain_id": 1, "nonce": nonce, "payload": hex::encode(payload)})
+}
