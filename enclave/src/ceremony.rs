@@ -350,6 +350,11 @@ fn tpm_refused(error: TpmError) -> Refuse {
         TpmError::NotEnrolled { .. } => RefusalCode::TpmNotEnrolled,
         TpmError::NotAuthentic { .. } | TpmError::Malformed { .. } => RefusalCode::TpmNotAuthentic,
         TpmError::PcrMismatch { .. } => RefusalCode::SealStateMismatch,
+        TpmError::CounterMismatch { .. } | TpmError::CounterMissing { .. } | TpmError::CounterExists { .. } => {
+            RefusalCode::SealRollback
+        }
+        TpmError::OtherParent => RefusalCode::TpmNotEnrolled,
+        TpmError::OtherPolicy => RefusalCode::StateFile,
         _ => RefusalCode::TpmError,
     };
     refuse(code, describe(&error))

@@ -71,7 +71,17 @@ impl<'r> Link<'r> {
     pub(super) fn flush(&mut self, handle: u32) {
         self.loaded.retain(|loaded| *loaded != handle);
         let command = Command::new(TpmCc::FlushContext, Vec::new(), parameters(&[&TpmHandle::new(handle)]));
-        let _ = self.bare(&command);
+        if matches!(self.bare(&command), Err(TpmError::Unreachable { .. })) {
+            // Whoever does not answer would only make the end of the ceremony wait, once for each handle.
+            self.loaded.clear();
+        }
+    }
+
+    /// Flushes the transient objects that are loaded, and keeps the sessions.
+    pub(super) fn flush_objects(&mut self) {
+        while let Some(handle) = self.loaded.iter().copied().find(|handle| is_transient(*handle)) {
+            self.flush(handle);
+        }
     }
 
     /// Sends one frame, again if the TPM says so.
@@ -103,4 +113,9 @@ impl Drop for Link<'_> {
             self.flush(handle);
         }
     }
+}
+
+/// Whether a handle is of a transient object (TPM_HT_TRANSIENT: TPM 2.0 Part 2, 7.2).
+fn is_transient(handle: u32) -> bool {
+    handle >> 24 == 0x80
 }

@@ -56,7 +56,15 @@ impl Ceremony<'_> {
         if secret.len() > SECRET_MAX {
             return Err(TpmError::SecretTooLong { max: SECRET_MAX, found: secret.len() });
         }
-        let template = sealed_template(&policy.digest()?);
+        let policy = policy.digest()?;
+        let sealed = self.create(&policy, auth, secret);
+        self.link.flush_objects();
+        sealed
+    }
+
+    /// TPM2_Create under the storage key.
+    fn create(&mut self, policy: &Digest, auth: &AuthValue, secret: &[u8]) -> Result<SealedBlob, TpmError> {
+        let template = sealed_template(policy);
         let parent = self.storage_key()?;
         let command = Command::new(
             TpmCc::Create,
@@ -65,7 +73,6 @@ impl Ceremony<'_> {
         );
         let usage = Use::authorise(&[]).encrypt_command().encrypt_response();
         let created: TpmCreateResponse = self.link.authentic(&mut self.hmac, command, usage)?.parse()?;
-        self.link.flush(parent.handle);
         let public = created.out_public.inner;
         if without_unique(&public) != template {
             return Err(TpmError::NotAuthentic {
@@ -96,19 +103,20 @@ impl Ceremony<'_> {
     ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
         let public = blob.public_for(&policy.digest()?)?;
         let state = self.require_state(policy)?;
-        let parent = self.storage_key()?;
-        if parent.name.as_bytes() != blob.parent.0 {
-            return Err(TpmError::OtherParent);
-        }
-        let object = self.load(&parent, blob, public)?;
-        self.link.flush(parent.handle);
-        self.satisfy(policy, state, counter_auth)?;
+        let unsealed = self.load(blob, public).and_then(|object| {
+            self.satisfy(policy, state, counter_auth)?;
+            self.open_object(&object, auth)
+        });
+        self.link.flush_objects();
+        unsealed
+    }
 
-        let command =
-            Command::new(TpmCc::Unseal, vec![Handle::named(object.handle, &object.name)], parameters(&[]));
+    /// TPM2_Unseal, authorised by the policy session and the object's auth value.
+    fn open_object(&mut self, object: &Loaded, auth: &AuthValue) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+        let handles = vec![Handle::named(object.handle, &object.name)];
         let usage = Use::authorise(auth.trimmed()).encrypt_response();
+        let command = Command::new(TpmCc::Unseal, handles, parameters(&[]));
         let response = self.link.authentic(&mut self.policy, command, usage)?;
-        self.link.flush(object.handle);
         Ok(Zeroizing::new(response.sized_buffer()?.to_vec()))
     }
 
@@ -132,7 +140,11 @@ impl Ceremony<'_> {
     }
 
     /// Loads a blob whose public area was checked. Authenticated, except for the handle.
-    fn load(&mut self, parent: &Loaded, blob: &SealedBlob, public: TpmtPublic) -> Result<Loaded, TpmError> {
+    fn load(&mut self, blob: &SealedBlob, public: TpmtPublic) -> Result<Loaded, TpmError> {
+        let parent = self.storage_key()?;
+        if parent.name.as_bytes() != blob.parent.0 {
+            return Err(TpmError::OtherParent);
+        }
         let name = Name::of_public(&blob.public.0);
         let private = Tpm2bPrivate::try_from(&blob.private.0[..]).map_err(|_| TpmError::OtherPolicy)?;
         let object = parameters(&[&private, &Tpm2bPublic { inner: public }]);
