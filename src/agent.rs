@@ -1,0 +1,304 @@
+//! What a command asks of the agent: where its socket is, typed answers, and problems turned into failures.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use sealstone_attestation::Evidence;
+use sealstone_wire::api::Problem;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::failure::{Exit, Failure, chain};
+use crate::http::{self, Call, HttpError};
+use crate::output::shown;
+
+/// Where the agent's socket is looked for when nobody says where.
+pub(crate) const SOCKETS: [&str; 2] = ["./agent.sock", "/run/sealstone/agent.sock"];
+
+/// Most bytes of an ordinary answer: far above one asset, one status or one signature.
+const ANSWER_MAX: usize = 1024 * 1024;
+
+/// Most bytes of a list: some hundred thousand assets.
+const LIST_MAX: usize = 256 * 1024 * 1024;
+
+/// For what the agent answers from its store and its enclave.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// For what the TPM takes part in, keys being made included: a discrete TPM takes tens of seconds for an
+/// RSA key, and a ceremony has dozens of commands.
+const TPM_DEADLINE: Duration = Duration::from_secs(300);
+
+/// The agent behind one socket.
+#[derive(Debug)]
+pub(crate) struct Agent {
+    socket: PathBuf,
+}
+
+/// How long and how large an answer may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Bounds {
+    /// One thing, from the store and the enclave.
+    Ordinary,
+    /// Many things.
+    List,
+    /// The TPM takes part.
+    Tpm,
+    /// Evidence, with its logs.
+    Evidence,
+}
+
+impl Agent {
+    /// The agent at `socket`, or else at the first of [`SOCKETS`] that exists.
+    pub(crate) fn find(socket: Option<&Path>) -> Result<Self, Failure> {
+        let socket = match socket {
+            Some(socket) => Some(socket.to_owned()),
+            None => SOCKETS.iter().map(PathBuf::from).find(|candidate| candidate.exists()),
+        };
+        socket.map(|socket| Self { socket }).ok_or_else(|| {
+            Failure::unusable(
+                "NO_SOCKET",
+                format!("expected the agent's socket at {}, found none", SOCKETS.join(" or ")),
+                "start sealstone-agent, or say where its socket is with --socket or SEALSTONE_SOCKET",
+            )
+        })
+    }
+
+    /// Where it is.
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// `GET`.
+    pub(crate) fn get<T: DeserializeOwned>(&self, target: String, bounds: Bounds) -> Result<T, Failure> {
+        self.typed(Method::GET, target, None, bounds)
+    }
+
+    /// `GET` of a document that is kept as it came.
+    pub(crate) fn get_bytes(&self, target: String, bounds: Bounds) -> Result<Vec<u8>, Failure> {
+        self.raw(Method::GET, target, None, bounds)
+    }
+
+    /// `POST` of one of our own types.
+    pub(crate) fn post<T: DeserializeOwned>(
+        &self,
+        target: String,
+        body: &impl Serialize,
+        bounds: Bounds,
+    ) -> Result<T, Failure> {
+        let body =
+            serde_json::to_vec(body).expect("our own types have string keys and no failing serializer");
+        self.typed(Method::POST, target, Some(body), bounds)
+    }
+
+    /// `POST` of bytes (or of nothing), answered by bytes.
+    pub(crate) fn post_bytes(
+        &self,
+        target: String,
+        body: Option<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<Vec<u8>, Failure> {
+        self.raw(Method::POST, target, body, bounds)
+    }
+
+    fn typed<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: String,
+        body: Option<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<T, Failure> {
+        let answer = self.raw(method, target, body, bounds)?;
+        decoded(&answer)
+    }
+
+    fn raw(
+        &self,
+        method: Method,
+        target: String,
+        body: Option<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<Vec<u8>, Failure> {
+        let (answer_max, deadline) = match bounds {
+            Bounds::Ordinary => (ANSWER_MAX, DEADLINE),
+            Bounds::List => (LIST_MAX, DEADLINE),
+            Bounds::Tpm => (ANSWER_MAX, TPM_DEADLINE),
+            Bounds::Evidence => (Evidence::BYTES_MAX, TPM_DEADLINE),
+        };
+        let reply = http::call(&self.socket, Call { method, target, body, answer_max, deadline })
+            .map_err(|error| self.unreachable(&error))?;
+        if reply.status.is_success() { Ok(reply.body) } else { Err(failed(reply.status, &reply.body)) }
+    }
+
+    fn unreachable(&self, error: &HttpError) -> Failure {
+        let socket = self.socket.display();
+        let detail = format!("expected an answer from the agent at {socket}, found: {}", chain(error));
+        match error {
+            HttpError::Connect(_) => Failure::unusable(
+                "AGENT_UNREACHABLE",
+                detail,
+                "start sealstone-agent, or say where its socket is with --socket or SEALSTONE_SOCKET; its \
+                 configuration lists the users that may connect",
+            ),
+            HttpError::Deadline { .. } => Failure::unusable(
+                "AGENT_SLOW",
+                detail,
+                "run `sealstone doctor`; the same request again has the same answer, so it is safe to repeat",
+            ),
+            _ => Failure::unusable(
+                "AGENT_ANSWER",
+                detail,
+                "check that the socket is the agent's, and its release",
+            ),
+        }
+    }
+}
+
+/// An answer as one of our own types.
+pub(crate) fn decoded<T: DeserializeOwned>(answer: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(answer).map_err(|error| {
+        Failure::unusable(
+            "AGENT_ANSWER",
+            format!("expected an answer of this release, found: {error}"),
+            "use the command line and the agent of the same release",
+        )
+    })
+}
+
+fn failed(status: StatusCode, body: &[u8]) -> Failure {
+    let Ok(problem) = serde_json::from_slice::<Problem>(body) else {
+        return Failure::unusable(
+            "AGENT_ANSWER",
+            format!("expected an answer or a problem document, found HTTP status {status}"),
+            "check that the socket is the agent's, and its release",
+        );
+    };
+    let Problem { kind: _, title, status: _, detail, code, request_id } = problem;
+    let code = shown(&code);
+    let detail = shown(if detail.is_empty() { &title } else { &detail });
+    let action = action_for(&code)
+        .map_or_else(|| format!("look for request {} in the agent's log", shown(&request_id)), str::to_owned);
+    match exit_for(status, &code) {
+        Exit::Refused => Failure::refused(code, detail, action),
+        Exit::Done | Exit::Unusable => Failure::unusable(code, detail, action),
+    }
+}
+
+/// A policy or a check that said no ends with 1; what the caller or the machine must mend, with 2.
+fn exit_for(status: StatusCode, code: &str) -> Exit {
+    match code {
+        "ATTESTATION_FAILED"
+        | "NO_SESSION"
+        | "STORE_ROLLED_BACK"
+        | "NONCE_ALREADY_USED"
+        | "KEY_MISMATCH"
+        | "BINDING_REFUSED"
+        | "NOT_PERMITTED"
+        | "SESSION_KEY_EXPIRED"
+        | "MANIFEST_REFUSED"
+        | "MANIFEST_ROLLBACK"
+        | "MANIFEST_CONFLICT"
+        | "FOREIGN_AUTHORITY"
+        | "OTHER_DEPLOYMENT"
+        | "NOT_ENROLLED"
+        | "ALREADY_PROVISIONED"
+        | "SEAL_ROLLBACK"
+        | "SEAL_STATE_MISMATCH"
+        | "TPM_NOT_AUTHENTIC"
+        | "TPM_NOT_ENROLLED" => Exit::Refused,
+        _ if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::CONFLICT) => {
+            Exit::Refused
+        }
+        _ => Exit::Unusable,
+    }
+}
+
+/// What to do about the codes that have one answer; the detail says what was expected and found.
+fn action_for(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "ATTESTATION_FAILED" | "NO_SESSION" | "SEAL_STATE_MISMATCH" => {
+            "run `sealstone status`; if the machine's state was meant to change, propose, sign and apply a manifest \
+             with it (`sealstone manifest propose --from … --state …`)"
+        }
+        "NONCE_ALREADY_USED" => {
+            "use the next nonce; this one has signed, or may have signed, another payload"
+        }
+        "STORE_ROLLED_BACK" => "do not sign from this store: restore the newest copy of it",
+        "OVERLOADED" | "BUSY" => "try again in a moment",
+        "UNPROVISIONED" => "apply a signed manifest: `sealstone manifest apply F --provision NODE`",
+        "LOCKED" => {
+            "run `sealstone status`; the agent unlocks the enclave when the TPM and the state allow it"
+        }
+        "NOT_PERMITTED" => {
+            "have a manifest signed that permits it, or use a key, algorithm and payload that it permits"
+        }
+        "BINDING_REFUSED" => {
+            "have a manifest signed that lists the succession from the asset's state to the current one, or rotate \
+             the asset"
+        }
+        "FOREIGN_AUTHORITY" | "MANIFEST_REFUSED" => "check the envelope with `sealstone manifest verify`",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(status: u16, code: &str) -> Failure {
+        let body = serde_json::json!({
+            "type": "urn:sealstone:problem:x", "title": "t", "status": status,
+            "detail": "expected a, found b", "code": code, "request_id": "r-1",
+        });
+        failed(StatusCode::from_u16(status).unwrap(), body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_check_that_said_no_ends_with_1_and_the_rest_with_2() {
+        for (status, code) in [
+            (503, "ATTESTATION_FAILED"),
+            (503, "NO_SESSION"),
+            (503, "STORE_ROLLED_BACK"),
+            (409, "NONCE_ALREADY_USED"),
+            (403, "PEER_REFUSED"),
+            (403, "NOT_PERMITTED"),
+        ] {
+            assert_eq!(problem(status, code).exit(), Exit::Refused, "{code}");
+        }
+        for (status, code) in [
+            (400, "MALFORMED"),
+            (404, "ASSET_UNKNOWN"),
+            (503, "OVERLOADED"),
+            (500, "INTERNAL"),
+            (504, "TIMEOUT"),
+        ] {
+            assert_eq!(problem(status, code).exit(), Exit::Unusable, "{code}");
+        }
+    }
+
+    #[test]
+    fn a_problem_without_a_known_answer_names_the_request() {
+        let failure = problem(500, "INTERNAL");
+        assert_eq!(failure.code(), "INTERNAL");
+        assert!(failure.text().contains("expected a, found b"));
+        assert!(failure.text().contains("request r-1"));
+    }
+
+    #[test]
+    fn an_error_that_is_no_problem_document_is_named_by_its_status() {
+        for body in [b"".as_slice(), b"<html>", b"{\"code\":\"X\"}"] {
+            let failure = failed(StatusCode::BAD_GATEWAY, body);
+            assert_eq!(failure.code(), "AGENT_ANSWER");
+            assert!(failure.text().contains("502"));
+        }
+    }
+
+    #[test]
+    fn the_agent_cannot_write_to_the_terminal_as_it_likes() {
+        let body = serde_json::json!({
+            "type": "", "title": "", "status": 400, "detail": "a\u{1b}[2J\nb", "code": "X\n", "request_id": "",
+        });
+        let text = failed(StatusCode::BAD_REQUEST, body.to_string().as_bytes()).text();
+        assert!(!text.contains('\u{1b}') && text.lines().count() == 2, "{text}");
+    }
+}

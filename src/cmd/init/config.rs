@@ -1,0 +1,100 @@
+//! The text of `agent.toml` and `enclave.toml`.
+
+use sealstone_attestation::AuthorityDigest;
+use sealstone_wire::address::Address;
+use sealstone_wire::channel::ChannelPublic;
+
+/// Names of the files that `init` makes.
+pub(super) const AGENT_KEY: &str = "agent.key";
+/// The enclave's channel key.
+pub(super) const ENCLAVE_KEY: &str = "enclave.key";
+/// The enclave's TPM auth value.
+pub(super) const CREDENTIAL: &str = "enclave.credential";
+/// The agent's configuration.
+pub(super) const AGENT_CONFIG: &str = "agent.toml";
+/// The enclave's configuration.
+pub(super) const ENCLAVE_CONFIG: &str = "enclave.toml";
+/// The skeleton of the first manifest.
+pub(super) const MANIFEST: &str = "manifest.json";
+
+/// `VMADDR_CID_ANY` (linux/vm_sockets.h): an enclave in a guest need not know the guest's own number.
+const CID_ANY: u32 = u32::MAX;
+
+/// What both configurations are made of.
+#[derive(Debug)]
+pub(super) struct Settings<'a> {
+    pub(super) node: &'a str,
+    pub(super) tcti: &'a str,
+    pub(super) address: &'a Address,
+    pub(super) authority: AuthorityDigest,
+    pub(super) agent_public: ChannelPublic,
+    pub(super) enclave_public: ChannelPublic,
+}
+
+/// The agent's configuration.
+pub(super) fn agent_toml(settings: &Settings<'_>) -> String {
+    let Settings { node, tcti, address, authority: _, agent_public: _, enclave_public } = settings;
+    let (node, tcti, address) = (quoted(node), quoted(tcti), quoted(&address.to_string()));
+    format!(
+        r#"# The host daemon of one node. Relative paths are relative to this file.
+
+# The node's name in the manifest.
+node = {node}
+
+[enclave]
+address = {address}
+key_file = "{AGENT_KEY}"
+# The enclave's channel key; `sealstone-enclave --public-key` prints it.
+public_key = "{enclave_public}"
+
+[tpm]
+tcti = {tcti}
+# Evidence carries these logs when the files exist.
+event_log = "/sys/kernel/security/tpm0/binary_bios_measurements"
+ima_log = "/sys/kernel/security/ima/binary_runtime_measurements"
+
+[api]
+socket = "agent.sock"
+
+[store]
+path = "agent.db"
+
+[state]
+dir = "."
+"#
+    )
+}
+
+/// The enclave's configuration.
+pub(super) fn enclave_toml(settings: &Settings<'_>) -> String {
+    let Settings { node: _, tcti: _, address, authority, agent_public, enclave_public: _ } = settings;
+    let listen = quoted(&listen_address(address).to_string());
+    format!(
+        r#"# The trusted process of one node. Relative paths are relative to this file.
+
+listen = {listen}
+channel_key_file = "{ENCLAVE_KEY}"
+# The agent's channel key: no other agent may speak to this enclave.
+agent_public_key = "{agent_public}"
+state_file = "enclave.state"
+# The TPM auth value of the sealed root: only the enclave's user may read it.
+credential_file = "{CREDENTIAL}"
+# Who may provision this enclave; `sealstone authority digest` computes it.
+authority = "{authority}"
+"#
+    )
+}
+
+/// Where the enclave listens when the agent dials `address`: the same socket, or inside a guest that port.
+fn listen_address(address: &Address) -> Address {
+    match address {
+        Address::Unix { .. } => address.clone(),
+        Address::Vsock { cid: _, port } | Address::UnixVsock { path: _, port } => {
+            Address::Vsock { cid: CID_ANY, port: *port }
+        }
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}

@@ -1,0 +1,235 @@
+//! `sealstone manifest propose`: an unsigned manifest, from a skeleton or from the manifest in force.
+
+mod change;
+mod measured;
+
+use std::path::{Path, PathBuf};
+
+use sealstone_attestation::{Envelope, Grace, Manifest, ManifestDraft};
+use sealstone_wire::api::Enrolment;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use self::measured::PcrChoice;
+use super::super::{Context, authority, now};
+use super::{Unverified, show};
+use crate::agent::Bounds;
+use crate::failure::{Failure, chain};
+use crate::files::{self, PUBLIC_MODE};
+use crate::output::Answer;
+
+/// Propose a manifest: write an unsigned envelope for the approvers
+///
+/// The first is made from the skeleton of `sealstone init` (--draft), each next one from the one before
+/// (--from). States and keys are taken from the running agent, or from a file with --enrolment.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+        sealstone manifest propose --draft manifest.json --node node-1 --state boot-1 -o v1.envelope\n  \
+        sealstone manifest propose --from v1.envelope --state boot-2 --replaces boot-1 --grace forever -o v2.envelope\n  \
+        sealstone manifest propose --from v2.envelope --retire boot-1 --set-session-ttl 600 -o v3.envelope")]
+#[command(group = clap::ArgGroup::new("base").required(true).args(["draft", "from"]))]
+pub(in crate::cmd) struct Args {
+    /// The skeleton: the first manifest of a deployment
+    #[arg(long, value_name = "JSON", requires_all = ["node", "state"])]
+    draft: Option<PathBuf>,
+    /// The manifest in force: the next one
+    #[arg(long, value_name = "ENVELOPE")]
+    from: Option<PathBuf>,
+    /// The machine's name, with --draft or --add-node
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Approve the machine's current PCRs as an active state of this name
+    #[arg(long, value_name = "NAME")]
+    state: Option<String>,
+    /// Which PCRs make the state, as BANK:INDEX,… [default: sha256:0,1,2,3,4,5,6,7, or those of an
+    /// active state]
+    #[arg(long, value_name = "BANK:PCRS", requires = "state")]
+    pcrs: Option<PcrChoice>,
+    /// Take keys and PCRs from this answer of GET /v1/enrolment instead of the running agent
+    #[arg(long, value_name = "JSON")]
+    enrolment: Option<PathBuf>,
+    /// Allow the enrolled TPM's current firmware version only
+    #[arg(long)]
+    pin_firmware: bool,
+    /// The new state replaces this one, whose keys it may use; repeat for more
+    #[arg(long, value_name = "STATE", requires_all = ["state", "from"])]
+    replaces: Vec<String>,
+    /// How long keys of the replaced states may be used: forever, none or an RFC 3339 time
+    #[arg(long, default_value = "forever", requires = "replaces")]
+    grace: Grace,
+    /// The replaced states stay active as well, until the machine has booted into the new one
+    #[arg(long, requires = "replaces")]
+    keep_active: bool,
+    /// No longer attest in this state, whose keys may still be used as its successions say; repeat for more
+    #[arg(long, value_name = "STATE", requires = "from")]
+    predecessor: Vec<String>,
+    /// End a state's approval and the use of its keys; repeat for more
+    #[arg(long, value_name = "STATE", requires = "from")]
+    retire: Vec<String>,
+    /// Enrol the machine's TPM under the name of --node
+    #[arg(long, requires_all = ["node", "from"])]
+    add_node: bool,
+    /// Add a permission for assets, as it stands in a manifest; repeat for more
+    #[arg(long, value_name = "JSON")]
+    permission: Vec<String>,
+    /// Add a permission for keys for one use, as it stands in a manifest; repeat for more
+    #[arg(long, value_name = "JSON")]
+    session_permission: Vec<String>,
+    /// How long an attested session lasts, in seconds
+    #[arg(long, value_name = "S")]
+    set_session_ttl: Option<u32>,
+    /// Hand over to this set: a member's public key (PEM); repeat for each
+    #[arg(long, value_name = "PUB.pem", requires = "from")]
+    authority: Vec<PathBuf>,
+    /// How many of the new set must sign
+    #[arg(long, value_name = "K", requires = "authority")]
+    threshold: Option<u8>,
+    /// Where the envelope goes; never replaces a file
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+}
+
+pub(in crate::cmd) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
+    // Before the TPM is asked, which takes long the first time.
+    files::refuse_existing(&args.out, "the proposal")?;
+    let manifest = proposal(&args, context)?;
+    let envelope = Envelope {
+        payload_type: Manifest::PAYLOAD_TYPE.to_owned(),
+        payload: manifest.to_payload(),
+        signatures: vec![],
+    };
+    files::write_new(&args.out, "the proposal", &envelope.to_json(), PUBLIC_MODE)?;
+    let out = args.out.display();
+    let warnings = change::warnings(&manifest);
+    let json = json!({
+        "out": out.to_string(),
+        "digest": manifest.digest(),
+        "version": manifest.version(),
+        "authority": manifest.authority().digest(),
+        "threshold": manifest.authority().threshold(),
+        "warnings": warnings,
+    });
+    let mut text = show::described(&manifest);
+    for warning in &warnings {
+        text.push_str(&format!("warning: {warning}\n"));
+    }
+    text.push_str(&format!(
+        "proposed in {out}; next: {} of {} approvers run `sealstone manifest sign {out} --key THEIR.key --digest {}`\n",
+        manifest.authority().threshold(),
+        manifest.authority().keys().len(),
+        manifest.digest()
+    ));
+    Ok(Answer::done(json, text))
+}
+
+fn proposal(args: &Args, context: &Context) -> Result<Manifest, Failure> {
+    let mut draft = base(args)?;
+    if args.draft.is_some() || args.state.is_some() || args.add_node {
+        let enrolment = enrolment(args.enrolment.as_deref(), context)?;
+        enrol(&mut draft, args, &enrolment)?;
+    }
+    for name in &args.predecessor {
+        change::demote(&mut draft, name)?;
+    }
+    for name in &args.retire {
+        change::retire(&mut draft, name)?;
+    }
+    for text in &args.permission {
+        draft.permissions.push(permission(text, "--permission")?);
+    }
+    for text in &args.session_permission {
+        draft.session_permissions.push(permission(text, "--session-permission")?);
+    }
+    if let Some(seconds) = args.set_session_ttl {
+        draft.session_ttl_s = seconds.into();
+    }
+    if !args.authority.is_empty() {
+        draft.authority = authority::set_from(&args.authority, args.threshold)?;
+    }
+    Manifest::try_from(draft).map_err(|error| change::proposal(chain(&error)))
+}
+
+/// What the proposal starts from, as the next version and issued now.
+fn base(args: &Args) -> Result<ManifestDraft, Failure> {
+    let now = now()?;
+    let mut draft = match (&args.draft, &args.from) {
+        (Some(path), _) => skeleton(path)?,
+        (None, Some(path)) => {
+            let current = Unverified::read(path)?.manifest;
+            if now < current.issued_at() {
+                return Err(Failure::unusable(
+                    "CLOCK",
+                    format!(
+                        "expected a time after {}, when the manifest was issued, found {now}",
+                        current.issued_at()
+                    ),
+                    "set this machine's clock",
+                ));
+            }
+            let mut draft = current.to_draft();
+            draft.version = draft.version.checked_add(1).ok_or_else(|| {
+                change::proposal("expected a version that can rise, found the last".to_owned())
+            })?;
+            draft.previous = Some(current.digest());
+            draft
+        }
+        // The command line demands one of them.
+        (None, None) => return Err(change::proposal("expected --draft or --from, found neither".to_owned())),
+    };
+    draft.issued_at = now;
+    Ok(draft)
+}
+
+fn skeleton(path: &Path) -> Result<ManifestDraft, Failure> {
+    let text = files::read_text(path, "a manifest's skeleton")?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::unusable(
+            "DRAFT",
+            format!("expected a manifest's skeleton in {}, found: {error}", path.display()),
+            "give the manifest.json that `sealstone init` made, or correct your edits",
+        )
+    })
+}
+
+fn enrolment(file: Option<&Path>, context: &Context) -> Result<Enrolment, Failure> {
+    let Some(path) = file else {
+        return context.agent()?.get("/v1/enrolment".to_owned(), Bounds::Tpm);
+    };
+    let text = files::read_text(path, "an enrolment")?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::unusable(
+            "ENROLMENT",
+            format!("expected an enrolment in {}, found: {error}", path.display()),
+            "take it from the agent: `curl --unix-socket agent.sock http://localhost/v1/enrolment`",
+        )
+    })
+}
+
+fn enrol(draft: &mut ManifestDraft, args: &Args, enrolment: &Enrolment) -> Result<(), Failure> {
+    if let Some(state) = &args.state {
+        let choice = args.pcrs.clone().or_else(|| change::usual_choice(draft)).unwrap_or_default();
+        let values = measured::measured(&choice, &enrolment.pcrs)?;
+        change::add_state(draft, state, &choice, values);
+        for old in &args.replaces {
+            change::inherit(draft, old, state, args.grace)?;
+            if !args.keep_active {
+                change::demote(draft, old)?;
+            }
+        }
+    }
+    if let (Some(node), true) = (&args.node, args.draft.is_some() || args.add_node) {
+        change::add_node(draft, node, enrolment, args.pin_firmware);
+    }
+    Ok(())
+}
+
+fn permission<T: DeserializeOwned>(text: &str, option: &str) -> Result<T, Failure> {
+    serde_json::from_str(text).map_err(|error| {
+        Failure::unusable(
+            "PERMISSION",
+            format!("expected a permission as JSON after {option}, found: {error}"),
+            "for example {\"tenant\":\"acme\",\"asset\":\"*\",\"algorithms\":[\"ES256K\"],\"sign\":[\"message\"]} \
+             (sender instead of asset for --session-permission)",
+        )
+    })
+}

@@ -1,0 +1,146 @@
+//! The command tree: what can be typed, and which file does it.
+
+mod asset;
+mod attest;
+mod authority;
+mod doctor;
+mod init;
+mod key;
+mod lock;
+mod manifest;
+mod sign;
+mod status;
+mod verify;
+
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use sealstone_attestation::UnixTime;
+
+use crate::agent::Agent;
+use crate::failure::{Exit, Failure};
+use crate::output::{self, Answer};
+
+/// Operate a hardware-attested enclave signer, and verify its evidence.
+#[derive(Debug, Parser)]
+#[command(
+    name = "sealstone",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done or accepted; 1 refused by a check or a policy; 2 unusable input, configuration or\n\
+                  environment. Start with `sealstone init --help`."
+)]
+pub(crate) struct Cli {
+    /// Print one JSON object on standard output, errors included
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) json: bool,
+
+    /// The agent's socket [default: ./agent.sock, then /run/sealstone/agent.sock]
+    #[arg(
+        long,
+        global = true,
+        help_heading = "Global options",
+        value_name = "PATH",
+        env = "SEALSTONE_SOCKET",
+        hide_env_values = true
+    )]
+    socket: Option<PathBuf>,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(init::Args),
+    #[command(subcommand)]
+    Authority(authority::Verb),
+    #[command(subcommand)]
+    Manifest(manifest::Verb),
+    #[command(subcommand)]
+    Asset(asset::Verb),
+    Sign(sign::Args),
+    Key(key::Args),
+    Attest(attest::Args),
+    Verify(verify::Args),
+    Status(status::Args),
+    Doctor(doctor::Args),
+    Lock(lock::Args),
+}
+
+/// What every command may need from around it.
+#[derive(Debug)]
+struct Context {
+    socket: Option<PathBuf>,
+}
+
+impl Context {
+    /// The agent, for commands that talk to it.
+    fn agent(&self) -> Result<Agent, Failure> {
+        Agent::find(self.socket.as_deref())
+    }
+}
+
+/// Does what was typed.
+pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
+    let Cli { json: _, socket, verb } = cli;
+    let context = Context { socket };
+    match verb {
+        Verb::Init(args) => init::run(args),
+        Verb::Authority(verb) => authority::run(verb),
+        Verb::Manifest(verb) => manifest::run(verb, &context),
+        Verb::Asset(verb) => asset::run(verb, &context),
+        Verb::Sign(args) => sign::run(args, &context),
+        Verb::Key(args) => key::run(args, &context),
+        Verb::Attest(args) => attest::run(args, &context),
+        Verb::Verify(args) => verify::run(args),
+        Verb::Status(args) => status::run(args, &context),
+        Verb::Doctor(args) => doctor::run(args, &context),
+        Verb::Lock(args) => lock::run(args, &context),
+    }
+}
+
+/// Prints help, the version or what is wrong with the command line.
+pub(crate) fn report_usage(error: &clap::Error) -> Exit {
+    let asked_for = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+    let as_json = std::env::args_os().any(|argument| argument == "--json");
+    if asked_for || !as_json {
+        // A closed terminal changes nothing about the outcome.
+        let _ = error.print();
+        return if asked_for { Exit::Done } else { Exit::Unusable };
+    }
+    let rendered = error.render().to_string();
+    // What is wrong stands before the first empty line; usage and hints follow.
+    let lines: Vec<&str> = rendered.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let detail = lines.join(" ");
+    let detail = detail.trim_start_matches("error: ");
+    output::report(Err(Failure::unusable("USAGE", detail, "see `sealstone --help`")), true)
+}
+
+/// This machine's time.
+fn now() -> Result<UnixTime, Failure> {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_err(|_| {
+        Failure::unusable(
+            "CLOCK",
+            "expected this machine's clock to be after 1970, found it before",
+            "set the clock",
+        )
+    })?;
+    Ok(UnixTime::from_secs(since.as_secs()))
+}
+
+/// A name made from a file's, for keys that have none: `keys/alice.pub` is `alice`.
+fn name_of(path: &Path) -> Result<String, Failure> {
+    path.file_stem()
+        .and_then(|stem| stem.to_str())
+        .filter(|stem| !stem.is_empty())
+        .map(str::to_owned)
+        .ok_or_else(|| {
+            Failure::unusable(
+                "FILE_NAME",
+                format!("expected a file name in UTF-8 such as alice.pub, found {}", path.display()),
+                "rename the file: its name names the key",
+            )
+        })
+}

@@ -1,0 +1,115 @@
+//! `sealstone verify`: appraise evidence offline, on any machine.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sealstone_attestation::{
+    AuthorityDigest, Envelope, Evidence, Expectations, Nonce, Outcome, Purpose, UnixTime, Verdict,
+    VerifiedManifest, appraise,
+};
+use serde_json::json;
+
+use super::now;
+use crate::failure::{Failure, chain};
+use crate::files;
+use crate::output::{Answer, json_of, shown};
+
+/// Appraise a node's evidence offline
+///
+/// Needs no node and no network. Every check is named; the evidence is accepted only if none failed.
+/// Trust starts from --authority (who approves manifests) or from a --manifest file that you trust.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+        sealstone verify evidence.json --nonce HEX --authority DIGEST\n  \
+        sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json")]
+pub(super) struct Args {
+    /// The evidence that `sealstone attest` took
+    file: PathBuf,
+    /// The manifest to judge by [default: the one inside the evidence, which needs --authority]
+    #[arg(long, value_name = "ENVELOPE")]
+    manifest: Option<PathBuf>,
+    /// The digest of the authority set that you trust
+    #[arg(long, value_name = "DIGEST", required_unless_present = "manifest")]
+    authority: Option<AuthorityDigest>,
+    /// The nonce that you gave to whoever took the evidence
+    #[arg(long, value_name = "HEX")]
+    nonce: Nonce,
+    /// Refuse evidence of any other node
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Refuse evidence that says it is older than this many seconds
+    #[arg(long, value_name = "S")]
+    max_age: Option<u64>,
+    /// Judge as of this time [default: this machine's clock]
+    #[arg(long, value_name = "RFC3339")]
+    at: Option<UnixTime>,
+}
+
+pub(super) fn run(args: Args) -> Result<Answer, Failure> {
+    let Args { file, manifest, authority, nonce, node, max_age, at } = args;
+    let now = at.map_or_else(now, Ok)?;
+    let bytes = files::read(&file, "evidence", Evidence::BYTES_MAX)?;
+    let evidence = Evidence::parse(&bytes).map_err(|error| {
+        Failure::unusable(
+            "EVIDENCE",
+            format!("expected evidence in {}, found: {}", file.display(), chain(&error)),
+            "give the file that `sealstone attest` wrote, whole",
+        )
+    })?;
+    let envelope = match &manifest {
+        Some(path) => files::read(path, "a manifest's envelope", Envelope::BYTES_MAX)?,
+        None => evidence.manifest.to_json(),
+    };
+    let trusted = match authority {
+        Some(authority) => VerifiedManifest::first(&envelope, authority),
+        None => VerifiedManifest::danger_trust_as_given(&envelope),
+    };
+    let trusted = match trusted {
+        Ok(trusted) => trusted,
+        Err(error) => return manifest_refused(manifest.as_deref(), &chain(&error)),
+    };
+    let expectations = Expectations {
+        purpose: Purpose::Evidence,
+        nonce,
+        node,
+        previous_clock: None,
+        max_age: max_age.map(Duration::from_secs),
+    };
+    let verdict = appraise(&evidence, &trusted, &expectations, now);
+    Ok(Answer::verdict(verdict.accepted(), json_of(&verdict), described(&verdict)))
+}
+
+/// A manifest given by hand that is unusable is the caller's to mend; one that came with the evidence and is
+/// not approved is a refusal of the evidence, in the shape of a verdict.
+fn manifest_refused(given: Option<&Path>, reason: &str) -> Result<Answer, Failure> {
+    if let Some(path) = given {
+        return Err(Failure::refused(
+            "MANIFEST_REFUSED",
+            format!("expected an approved manifest in {}, found: {reason}", path.display()),
+            "give the manifest that your authority signed",
+        ));
+    }
+    let json = json!({
+        "accepted": false,
+        "checks": [{"name": "manifest.approved", "result": "failed", "detail": reason}],
+        "warnings": [],
+    });
+    Ok(Answer::verdict(false, json, format!("FAIL manifest.approved: {}\nrefused\n", shown(reason))))
+}
+
+fn described(verdict: &Verdict) -> String {
+    let mut text = String::new();
+    for check in verdict.checks() {
+        let result = match check.result {
+            Outcome::Passed => "pass",
+            Outcome::Failed => "FAIL",
+            Outcome::NotApplicable => "n/a ",
+        };
+        text.push_str(&format!("{result} {}: {}\n", check.name, shown(&check.detail)));
+    }
+    for warning in verdict.warnings() {
+        text.push_str(&format!("warning: {}\n", shown(warning)));
+    }
+    text.push_str(if verdict.accepted() { "accepted\n" } else { "refused\n" });
+    text
+}
