@@ -135,3 +135,109 @@ pub enum BindError {
     #[error("cannot listen")]
     Io(#[source] io::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    fn ample() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[test]
+    fn a_connection_carries_bytes_both_ways() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix { path: folder.path().join("enclave.sock") };
+        let listener = Listener::bind(&address).unwrap();
+        let mut ours = Stream::connect(&address, ample()).unwrap();
+        let mut theirs = listener.accept().unwrap();
+        let mut word = [0; 4];
+        ours.write_all(b"ping").unwrap();
+        theirs.read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"ping");
+        theirs.write_all(b"pong").unwrap();
+        ours.try_clone().unwrap().read_exact(&mut word).unwrap();
+        assert_eq!(&word, b"pong");
+        ours.shutdown().unwrap();
+        assert_eq!(theirs.read(&mut word).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_socket_is_open_to_owner_and_group_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("enclave.sock");
+        let _listener = Listener::bind(&Address::Unix { path: path.clone() }).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
+    }
+
+    #[test]
+    fn who_listens_for_a_guest_binds_the_port_behind_the_path() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vm.sock");
+        let _listener = Listener::bind(&Address::UnixVsock { path, port: 7000 }).unwrap();
+        assert!(fs::metadata(folder.path().join("vm.sock_7000")).unwrap().file_type().is_socket());
+        let error =
+            Listener::bind(&Address::UnixVsock { path: "x".repeat(106).into(), port: 1 }).unwrap_err();
+        assert!(matches!(error, BindError::Address(AddressError::PathLength { found: 108 })), "{error}");
+    }
+
+    #[test]
+    fn a_socket_that_an_ended_process_left_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix { path: folder.path().join("enclave.sock") };
+        drop(Listener::bind(&address).unwrap());
+        let listener = Listener::bind(&address).unwrap();
+        Stream::connect(&address, ample()).unwrap();
+        listener.accept().unwrap();
+    }
+
+    #[test]
+    fn a_socket_on_which_somebody_listens_is_left_to_him() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix { path: folder.path().join("enclave.sock") };
+        let first = Listener::bind(&address).unwrap();
+        let error = Listener::bind(&address).unwrap_err();
+        assert!(matches!(error, BindError::InUse { .. }), "{error}");
+        // The connection that looked whether somebody is there, then a real one.
+        first.accept().unwrap();
+        Stream::connect(&address, ample()).unwrap();
+        first.accept().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_no_socket_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("precious");
+        fs::write(&path, "data").unwrap();
+        let error = Listener::bind(&Address::Unix { path: path.clone() }).unwrap_err();
+        assert!(matches!(error, BindError::NotASocket { .. }), "{error}");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let error = Listener::bind(&Address::Unix { path: link }).unwrap_err();
+        assert!(matches!(error, BindError::NotASocket { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "data");
+    }
+
+    #[test]
+    fn two_that_bind_at_once_do_not_take_each_other_for_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let other = File::open(folder.path()).unwrap();
+        other.lock().unwrap();
+        let address = Address::Unix { path: folder.path().join("enclave.sock") };
+        let error = Listener::bind(&address).unwrap_err();
+        assert!(matches!(error, BindError::Contended { .. }), "{error}");
+        drop(other);
+        Listener::bind(&address).unwrap();
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix { path: folder.path().join("no/enclave.sock") };
+        let error = Listener::bind(&address).unwrap_err();
+        assert!(matches!(&error, BindError::Io(error) if error.kind() == ErrorKind::NotFound), "{error}");
+    }
+}

@@ -172,3 +172,102 @@ pub enum AddressError {
         found: usize,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_address() -> impl Strategy<Value = Address> {
+        let port = 0..u32::MAX;
+        let path = "[^\0]{1,26}".prop_map(PathBuf::from);
+        prop_oneof![
+            (any::<u32>(), port.clone()).prop_map(|(cid, port)| Address::Vsock { cid, port }),
+            path.clone().prop_map(|path| Address::Unix { path }),
+            (path, port).prop_map(|(path, port)| Address::UnixVsock { path, port }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_reads_as_it_is_written(address in any_address()) {
+            let text = address.to_string();
+            prop_assert_eq!(text.parse::<Address>(), Ok(address.clone()));
+            let json = serde_json::to_string(&address).unwrap();
+            prop_assert_eq!(&json, &serde_json::to_string(&text).unwrap());
+            prop_assert_eq!(serde_json::from_str::<Address>(&json).unwrap(), address);
+        }
+
+        #[test]
+        fn a_text_is_refused_or_is_the_one_spelling_of_its_address(text in "(vsock|unix|unix-vsock)?:?[0-9:+ /a-z\0]{0,20}") {
+            if let Ok(address) = text.parse::<Address>() {
+                prop_assert_eq!(address.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn the_three_forms_are_read() {
+        assert_eq!("vsock:3:5000".parse(), Ok(Address::Vsock { cid: 3, port: 5000 }));
+        assert_eq!("vsock:4294967295:0".parse(), Ok(Address::Vsock { cid: u32::MAX, port: 0 }));
+        assert_eq!("unix:enclave.sock".parse(), Ok(Address::Unix { path: "enclave.sock".into() }));
+        assert_eq!("unix:/run/a:b".parse(), Ok(Address::Unix { path: "/run/a:b".into() }));
+        assert_eq!(
+            "unix-vsock:/run/vm:3:5000".parse(),
+            Ok(Address::UnixVsock { path: "/run/vm:3".into(), port: 5000 })
+        );
+    }
+
+    #[test]
+    fn a_text_of_no_form_is_refused_with_the_forms() {
+        for text in
+            ["", "unix", "vsock", "vsock:3", "/run/enclave.sock", "tcp:127.0.0.1:80", "UNIX:/a", " unix:/a"]
+        {
+            let error = text.parse::<Address>().unwrap_err();
+            assert_eq!(error, AddressError::Form { found: text.to_owned() });
+        }
+        assert_eq!(
+            "unix-vsock:/a".parse::<Address>().unwrap_err().to_string(),
+            "expected vsock:<cid>:<port>, unix:<path> or unix-vsock:<path>:<port>, found \"unix-vsock:/a\""
+        );
+    }
+
+    #[test]
+    fn a_number_is_decimal_in_range_and_written_in_one_way() {
+        for text in ["", "-1", "+5", "05", "0x10", "4294967296", "99999999999999999999", "5 ", "five"] {
+            let error = format!("vsock:{text}:1").parse::<Address>().unwrap_err();
+            assert_eq!(error, AddressError::Number { field: "cid", max: u32::MAX, found: text.to_owned() });
+            let error = format!("unix-vsock:/a:{text}").parse::<Address>().unwrap_err();
+            assert_eq!(
+                error,
+                AddressError::Number { field: "port", max: u32::MAX - 1, found: text.to_owned() }
+            );
+        }
+        assert!("vsock:3:4294967295".parse::<Address>().is_err(), "VMADDR_PORT_ANY");
+        assert!("vsock:3:4:5".parse::<Address>().is_err());
+    }
+
+    #[test]
+    fn a_path_fits_a_socket_address() {
+        let longest = "x".repeat(PATH_BYTES_MAX);
+        assert!(format!("unix:{longest}").parse::<Address>().is_ok());
+        assert_eq!(
+            format!("unix:{longest}y").parse::<Address>(),
+            Err(AddressError::PathLength { found: PATH_BYTES_MAX + 1 })
+        );
+        for text in ["unix:", "unix-vsock::5", "unix:a\0b"] {
+            assert_eq!(text.parse::<Address>(), Err(AddressError::Path), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_relative_paths_move_into_a_folder() {
+        let moved =
+            |text: &str| text.parse::<Address>().unwrap().relative_to(Path::new("/etc/s")).to_string();
+        assert_eq!(moved("unix:enclave.sock"), "unix:/etc/s/enclave.sock");
+        assert_eq!(moved("unix:/run/enclave.sock"), "unix:/run/enclave.sock");
+        assert_eq!(moved("unix-vsock:vm.sock:5"), "unix-vsock:/etc/s/vm.sock:5");
+        assert_eq!(moved("vsock:3:5"), "vsock:3:5");
+    }
+}

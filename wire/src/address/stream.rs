@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use thiserror::Error;
@@ -121,7 +122,7 @@ fn connect_unix(path: &Path, deadline: Instant) -> Result<UnixStream, ConnectErr
     let socket =
         socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).map_err(io_error)?;
     set_socket_timeout(&socket, Timeout::Send, Some(left)).map_err(io_error)?;
-    connect(&socket, &address).map_err(|error| {
+    retry_on_intr(|| connect(&socket, &address)).map_err(|error| {
         if error == rustix::io::Errno::AGAIN { ConnectError::Deadline } else { io_error(error) }
     })?;
     set_socket_timeout(&socket, Timeout::Send, None).map_err(io_error)?;
@@ -197,4 +198,163 @@ pub enum ConnectError {
     /// The system reports a fault.
     #[error("cannot connect")]
     Io(#[source] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::thread::{self, JoinHandle};
+
+    use super::*;
+
+    /// Long enough for a loaded machine, and never waited for by a test that passes.
+    const AMPLE: Duration = Duration::from_secs(20);
+
+    /// The deadline that a silent VMM runs into.
+    const SHORT: Duration = Duration::from_millis(60);
+
+    struct Vmm {
+        folder: tempfile::TempDir,
+        thread: JoinHandle<String>,
+    }
+
+    impl Vmm {
+        /// A VMM that reads the request, gives `answer`, and then does what `after` says with the stream.
+        fn answering(answer: &'static [u8], after: impl FnOnce(UnixStream) + Send + 'static) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let listener = UnixListener::bind(folder.path().join("vm.sock")).unwrap();
+            let thread = thread::spawn(move || {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut request = Vec::new();
+                while request.last() != Some(&b'\n') {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    request.extend(byte);
+                }
+                stream.write_all(answer).unwrap();
+                after(stream);
+                String::from_utf8(request).unwrap()
+            });
+            Self { folder, thread }
+        }
+
+        fn dial(&self, within: Duration) -> Result<Stream, ConnectError> {
+            let address = Address::UnixVsock { path: self.folder.path().join("vm.sock"), port: 5000 };
+            Stream::connect(&address, Instant::now() + within)
+        }
+    }
+
+    #[test]
+    fn a_guests_port_is_asked_for_and_what_follows_belongs_to_the_guest() {
+        let vmm = Vmm::answering(b"OK 1073741824\nfrom the guest", |mut stream| {
+            let mut word = [0; 4];
+            stream.read_exact(&mut word).unwrap();
+            assert_eq!(&word, b"ping");
+        });
+        let mut stream = vmm.dial(AMPLE).unwrap();
+        stream.write_all(b"ping").unwrap();
+        let mut rest = Vec::new();
+        stream.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"from the guest");
+        assert_eq!(vmm.thread.join().unwrap(), "CONNECT 5000\n");
+    }
+
+    #[test]
+    fn the_connection_has_no_deadline_left_once_it_stands() {
+        let vmm = Vmm::answering(b"OK 5000\n", drop);
+        let Stream::Unix(stream) = vmm.dial(AMPLE).unwrap() else { panic!("expected a Unix socket") };
+        assert_eq!(stream.read_timeout().unwrap(), None);
+        assert_eq!(stream.write_timeout().unwrap(), None);
+        vmm.thread.join().unwrap();
+    }
+
+    #[test]
+    fn any_other_answer_is_refused() {
+        for answer in [
+            b"\n".as_slice(),
+            b"OK\n",
+            b"OK \n",
+            b"OK +5\n",
+            b"OK 5000\r\n",
+            b"OK 4294967296\n",
+            b"OK five\n",
+            b"ok 5000\n",
+            b" OK 5000\n",
+            b"ERROR\n",
+            b"OK \xff\n",
+        ] {
+            let vmm = Vmm::answering(answer, drop);
+            let error = vmm.dial(AMPLE).unwrap_err();
+            assert!(matches!(&error, ConnectError::Vmm { found } if found == answer), "{error}");
+            vmm.thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn an_endless_answer_is_not_read_to_its_end() {
+        let vmm = Vmm::answering(b"OK 000000000000000000000000000000000000000000000000000000", drop);
+        let error = vmm.dial(AMPLE).unwrap_err();
+        assert!(matches!(&error, ConnectError::Vmm { found } if found.len() == ANSWER_MAX), "{error}");
+        vmm.thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_vmm_that_hangs_up_is_reported_with_the_port() {
+        for answer in [b"".as_slice(), b"OK 50"] {
+            let vmm = Vmm::answering(answer, drop);
+            let error = vmm.dial(AMPLE).unwrap_err();
+            assert!(
+                matches!(&error, ConnectError::VmmEnded { port: 5000, found } if found == answer),
+                "{error}"
+            );
+            vmm.thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_vmm_that_says_nothing_or_half_a_line_does_not_hold_the_caller() {
+        for answer in [b"".as_slice(), b"OK 50"] {
+            let (kept, keeper) = std::sync::mpsc::channel();
+            let vmm = Vmm::answering(answer, move |stream| kept.send(stream).unwrap());
+            let started = Instant::now();
+            let error = vmm.dial(SHORT).unwrap_err();
+            assert!(matches!(error, ConnectError::Deadline), "{error}");
+            assert!(started.elapsed() < AMPLE);
+            drop(keeper.recv().unwrap());
+            vmm.thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_listener_that_never_accepts_does_not_hold_the_caller() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("full.sock");
+        let socket =
+            socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&socket, 0).unwrap();
+        let mut queued = Vec::new();
+        let address = Address::Unix { path };
+        let error = loop {
+            match Stream::connect(&address, Instant::now() + SHORT) {
+                Ok(stream) => queued.push(stream),
+                Err(error) => break error,
+            }
+            assert!(queued.len() < 10, "a queue of none takes few");
+        };
+        assert!(matches!(error, ConnectError::Deadline), "{error}");
+    }
+
+    #[test]
+    fn nobody_there_and_no_time_left_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let address = Address::Unix { path: folder.path().join("nobody.sock") };
+        let error = Stream::connect(&address, Instant::now() + AMPLE).unwrap_err();
+        assert!(matches!(&error, ConnectError::Io(error) if error.kind() == ErrorKind::NotFound), "{error}");
+        let error = Stream::connect(&address, Instant::now()).unwrap_err();
+        assert!(matches!(error, ConnectError::Deadline), "{error}");
+        let address = Address::Unix { path: "x".repeat(108).into() };
+        let error = Stream::connect(&address, Instant::now() + AMPLE).unwrap_err();
+        assert!(matches!(error, ConnectError::Address(AddressError::PathLength { found: 108 })), "{error}");
+    }
 }

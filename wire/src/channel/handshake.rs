@@ -160,3 +160,190 @@ fn reason(error: snow::Error) -> ChannelError {
         _ => ChannelError::Handshake,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::read_frame;
+
+    struct Sides {
+        agent: ChannelKey,
+        enclave: ChannelKey,
+    }
+
+    impl Sides {
+        fn new() -> Self {
+            Self { agent: ChannelKey::generate().unwrap(), enclave: ChannelKey::generate().unwrap() }
+        }
+
+        fn initiator(&self) -> Handshake {
+            Handshake::initiator(&self.agent, &self.enclave.public()).unwrap()
+        }
+
+        fn responder(&self) -> Handshake {
+            Handshake::responder(&self.enclave, &self.agent.public()).unwrap()
+        }
+    }
+
+    fn written(handshake: &mut Handshake) -> Vec<u8> {
+        let mut frames = Vec::new();
+        handshake.write_message(&mut frames).unwrap();
+        let mut body = Vec::new();
+        let mut rest = frames.as_slice();
+        read_frame(&mut rest, &mut body).unwrap();
+        assert!(rest.is_empty(), "one frame");
+        body
+    }
+
+    /// Runs a handshake, with one of its three bodies changed on the way; whether both sides finish.
+    fn run(
+        initiator: &mut Handshake,
+        responder: &mut Handshake,
+        mut change: impl FnMut(usize, &mut Vec<u8>),
+    ) -> Result<(), ChannelError> {
+        for step in 0..3 {
+            let (writer, reader) = match step {
+                1 => (&mut *responder, &mut *initiator),
+                _ => (&mut *initiator, &mut *responder),
+            };
+            let mut frames = Vec::new();
+            writer.write_message(&mut frames)?;
+            let mut body = frames.split_off(2);
+            change(step, &mut body);
+            reader.read_message(&body)?;
+        }
+        assert!(initiator.is_done() && responder.is_done());
+        Ok(())
+    }
+
+    #[test]
+    fn both_sides_know_each_other_after_three_frames() {
+        let sides = Sides::new();
+        let (mut initiator, mut responder) = (sides.initiator(), sides.responder());
+        run(&mut initiator, &mut responder, |_, _| {}).unwrap();
+        let (mut agent, mut enclave) = (initiator.finish().unwrap(), responder.finish().unwrap());
+        let (mut frames, mut plaintext) = (Vec::new(), Vec::new());
+        agent.sealer.seal(b"to the enclave", &mut frames).unwrap();
+        enclave.opener.open(&frames[2..], &mut plaintext).unwrap();
+        assert_eq!(plaintext, b"to the enclave");
+        frames.clear();
+        enclave.sealer.seal(b"to the agent", &mut frames).unwrap();
+        agent.opener.open(&frames[2..], &mut plaintext).unwrap();
+        assert_eq!(plaintext, b"to the agent");
+    }
+
+    #[test]
+    fn a_side_with_another_key_than_expected_is_refused() {
+        let (sides, other) = (Sides::new(), Sides::new());
+        let impostor = |own: &ChannelKey| Handshake::initiator(own, &sides.enclave.public()).unwrap();
+        // An agent that is not the expected one fails at the enclave.
+        let error = run(&mut impostor(&other.agent), &mut sides.responder(), |_, _| {}).unwrap_err();
+        assert!(matches!(error, ChannelError::Handshake), "{error}");
+        // An enclave that is not the expected one fails already when it reads.
+        let mut foreign = Handshake::responder(&other.enclave, &sides.agent.public()).unwrap();
+        let error = run(&mut sides.initiator(), &mut foreign, |_, _| {}).unwrap_err();
+        assert!(matches!(error, ChannelError::Handshake), "{error}");
+        // The enclave's key does not make an agent.
+        let error = run(&mut impostor(&sides.enclave), &mut sides.responder(), |_, _| {}).unwrap_err();
+        assert!(matches!(error, ChannelError::Handshake), "{error}");
+    }
+
+    #[test]
+    fn two_versions_do_not_understand_each_other() {
+        let sides = Sides::new();
+        let mut newer =
+            Handshake::new(&sides.agent, &sides.enclave.public(), true, PROTOCOL_VERSION + 1).unwrap();
+        let error = run(&mut newer, &mut sides.responder(), |_, _| {}).unwrap_err();
+        assert!(matches!(error, ChannelError::Handshake), "{error}");
+    }
+
+    #[test]
+    fn no_bit_of_any_frame_can_be_changed() {
+        let sides = Sides::new();
+        for (step, length) in [(0, MESSAGE), (1, MESSAGE), (2, TAG)] {
+            for byte in 0..length {
+                let (mut initiator, mut responder) = (sides.initiator(), sides.responder());
+                let changed = run(&mut initiator, &mut responder, |at, body| {
+                    if at == step {
+                        body[byte] ^= 0x40;
+                    }
+                });
+                assert!(matches!(changed, Err(ChannelError::Handshake)), "step {step}, byte {byte}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_of_another_length_is_refused() {
+        let sides = Sides::new();
+        for step in 0..3 {
+            for length in [0, 1, TAG - 1, MESSAGE - 1, MESSAGE + 1, 65_535] {
+                let (mut initiator, mut responder) = (sides.initiator(), sides.responder());
+                let changed = run(&mut initiator, &mut responder, |at, body| {
+                    if at == step {
+                        body.resize(length, 0);
+                    }
+                });
+                assert!(matches!(changed, Err(ChannelError::Handshake)), "step {step}, {length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn a_replayed_agent_never_gets_a_channel() {
+        let sides = Sides::new();
+        let (mut initiator, mut first) = (sides.initiator(), sides.responder());
+        let hello = written(&mut initiator);
+        first.read_message(&hello).unwrap();
+        let answer = written(&mut first);
+        initiator.read_message(&answer).unwrap();
+        let confirmation = written(&mut initiator);
+        first.read_message(&confirmation).unwrap();
+        first.finish().unwrap();
+
+        let mut second = sides.responder();
+        second.read_message(&hello).unwrap();
+        written(&mut second);
+        assert!(matches!(second.read_message(&confirmation), Err(ChannelError::Handshake)));
+        assert!(matches!(second.finish(), Err(ChannelError::Broken)));
+    }
+
+    #[test]
+    fn a_key_of_low_order_is_refused() {
+        let sides = Sides::new();
+        let mut one = [0; 32];
+        one[0] = 1;
+        for point in [[0; 32], one] {
+            let mut agent = Handshake::initiator(&sides.agent, &ChannelPublic::from_bytes(point)).unwrap();
+            let error = agent.write_message(&mut Vec::new()).unwrap_err();
+            assert!(matches!(error, ChannelError::LowOrder), "{error}");
+            let mut body = vec![0; MESSAGE];
+            body[..32].copy_from_slice(&point);
+            let error = sides.responder().read_message(&body).unwrap_err();
+            assert!(matches!(error, ChannelError::LowOrder), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_call_out_of_turn_says_what_is_expected_and_ends_the_handshake() {
+        let sides = Sides::new();
+        let mut agent = sides.initiator();
+        assert!(matches!(agent.read_message(&[0; MESSAGE]), Err(ChannelError::Turn { expected: "write" })));
+        assert!(matches!(agent.write_message(&mut Vec::new()), Err(ChannelError::Broken)));
+        let mut enclave = sides.responder();
+        assert!(matches!(
+            enclave.write_message(&mut Vec::new()),
+            Err(ChannelError::Turn { expected: "read" })
+        ));
+        assert!(matches!(enclave.read_message(&[0; MESSAGE]), Err(ChannelError::Broken)));
+        assert!(matches!(sides.initiator().finish(), Err(ChannelError::Turn { .. })));
+
+        let (mut initiator, mut responder) = (sides.initiator(), sides.responder());
+        run(&mut initiator, &mut responder, |_, _| {}).unwrap();
+        assert!(matches!(
+            initiator.write_message(&mut Vec::new()),
+            Err(ChannelError::Turn { expected: "finish" })
+        ));
+        assert!(matches!(responder.read_message(&[0; TAG]), Err(ChannelError::Turn { expected: "finish" })));
+    }
+}

@@ -267,3 +267,93 @@ pub enum KeyError {
         path: PathBuf,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_it_was_made_and_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.key");
+        let made = ChannelKey::load_or_create(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let read = ChannelKey::load_or_create(&path).unwrap();
+        assert_eq!(read.public(), made.public());
+        assert_eq!(ChannelKey::from_file(&path).unwrap().public(), made.public());
+        assert_eq!(fs::metadata(&path).unwrap().len(), u64::try_from(FILE_LENGTH).unwrap());
+        assert_ne!(ChannelKey::generate().unwrap().public(), made.public());
+    }
+
+    #[test]
+    fn an_existing_file_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.key");
+        fs::write(&path, "precious").unwrap();
+        let error = ChannelKey::create(&path).err().unwrap();
+        assert!(matches!(error, KeyError::Create { .. }), "{error}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_file_that_others_may_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.key");
+        ChannelKey::create(&path).unwrap();
+        for mode in [0o640, 0o604, 0o660, 0o601] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let error = ChannelKey::from_file(&path).err().unwrap();
+            assert!(matches!(error, KeyError::Permissions { found, .. } if found == mode), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_no_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.key");
+        ChannelKey::create(&path).unwrap();
+        let good = fs::read_to_string(&path).unwrap();
+        let digits = good.trim_end().rsplit(' ').next().unwrap();
+        let with = |text: String| {
+            fs::write(&path, text).unwrap();
+            ChannelKey::from_file(&path).err()
+        };
+        assert!(with(good.clone()).is_none());
+        for bad in [
+            String::new(),
+            digits.to_owned(),
+            good.trim_end().to_owned(),
+            good[..good.len() - 2].to_owned() + "\n",
+            good.clone() + "\n",
+            good.clone() + &"x".repeat(100_000),
+            good.replace("v1", "v2"),
+            good.replace(digits, &"g".repeat(64)),
+            good.replace(digits, &"é".repeat(32)),
+        ] {
+            let error = with(bad.clone());
+            assert!(matches!(error, Some(KeyError::Format { .. })), "{bad:?}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(ChannelKey::from_file(&path).err(), Some(KeyError::Read { .. })));
+        let nowhere = folder.path().join("no/such/folder/key");
+        assert!(matches!(ChannelKey::load_or_create(&nowhere).err(), Some(KeyError::Create { .. })));
+    }
+
+    #[test]
+    fn a_public_key_reads_as_it_is_written() {
+        let public = ChannelKey::generate().unwrap().public();
+        let text = public.to_string();
+        assert_eq!(text.parse(), Ok(public));
+        assert_eq!(serde_json::to_string(&public).unwrap(), format!("\"{text}\""));
+        assert_eq!(serde_json::from_str::<ChannelPublic>(&format!("\"{text}\"")).unwrap(), public);
+        for bad in
+            [String::new(), text[1..].to_owned(), format!("{text}0"), format!("0x{text}"), "zz".repeat(32)]
+        {
+            assert_eq!(bad.parse::<ChannelPublic>(), Err(PublicError { found: bad.len() }));
+            assert!(serde_json::from_str::<ChannelPublic>(&format!("\"{bad}\"")).is_err());
+        }
+    }
+}

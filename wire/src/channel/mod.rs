@@ -256,3 +256,180 @@ pub enum ChannelError {
     #[error("the message does not suit the protocol")]
     Codec(#[from] CodecError),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channels() -> (Channel, Channel) {
+        let (agent, enclave) = (ChannelKey::generate().unwrap(), ChannelKey::generate().unwrap());
+        let mut initiator = Handshake::initiator(&agent, &enclave.public()).unwrap();
+        let mut responder = Handshake::responder(&enclave, &agent.public()).unwrap();
+        let mut frames = Vec::new();
+        initiator.write_message(&mut frames).unwrap();
+        responder.read_message(&frames[2..]).unwrap();
+        frames.clear();
+        responder.write_message(&mut frames).unwrap();
+        initiator.read_message(&frames[2..]).unwrap();
+        frames.clear();
+        initiator.write_message(&mut frames).unwrap();
+        responder.read_message(&frames[2..]).unwrap();
+        (initiator.finish().unwrap(), responder.finish().unwrap())
+    }
+
+    /// The body of one sealed frame.
+    fn sealed(channel: &mut Channel, plaintext: &[u8]) -> Vec<u8> {
+        let mut frames = Vec::new();
+        channel.sealer.seal(plaintext, &mut frames).unwrap();
+        frames.split_off(2)
+    }
+
+    fn assert_over(channel: &mut Channel) {
+        let (mut frames, mut plaintext) = (vec![1], Vec::new());
+        assert!(matches!(channel.sealer.seal(b"", &mut frames), Err(ChannelError::Broken)));
+        assert!(matches!(channel.sealer.seal_message(&0_u8, &mut frames), Err(ChannelError::Broken)));
+        assert!(matches!(channel.opener.open(&[0; 16], &mut plaintext), Err(ChannelError::Broken)));
+        assert!(matches!(channel.opener.open_message::<u8>(&[0; 16]), Err(ChannelError::Broken)));
+        assert_eq!(frames, [1]);
+    }
+
+    #[test]
+    fn messages_of_every_size_arrive_in_order() {
+        let (mut agent, mut enclave) = channels();
+        let mut plaintext = Vec::new();
+        for length in [0, 1, 15, 16, 17, 63, 64, 65, 400, 4096, PLAINTEXT_MAX] {
+            let message = vec![0xa5; length];
+            let body = sealed(&mut agent, &message);
+            assert_eq!(body.len(), length + TAG);
+            enclave.opener.open(&body, &mut plaintext).unwrap();
+            assert_eq!(plaintext, message);
+        }
+    }
+
+    #[test]
+    fn a_message_that_was_changed_anywhere_ends_the_channel_for_both_halves() {
+        for byte in 0..5 + TAG {
+            let (mut agent, mut enclave) = channels();
+            let mut body = sealed(&mut agent, b"hello");
+            body[byte] ^= 1;
+            let mut plaintext = vec![1, 2, 3];
+            let error = enclave.opener.open(&body, &mut plaintext).unwrap_err();
+            assert!(matches!(error, ChannelError::Decrypt { message: 1 }), "{error}");
+            assert!(plaintext.is_empty(), "nothing of a forged message is seen");
+            assert_over(&mut enclave);
+        }
+    }
+
+    #[test]
+    fn a_truncated_extended_or_overlong_message_ends_the_channel() {
+        for change in [
+            (|body| body.truncate(4)) as fn(&mut Vec<u8>),
+            |body| body.truncate(TAG - 1),
+            |body| body.truncate(TAG),
+            |body| body.truncate(body.len() - 1),
+            |body| body.push(0),
+            |body| body.resize(PLAINTEXT_MAX + TAG + 1, 0),
+            Vec::clear,
+        ] {
+            let (mut agent, mut enclave) = channels();
+            let mut body = sealed(&mut agent, b"hello");
+            change(&mut body);
+            let error = enclave.opener.open(&body, &mut Vec::new()).unwrap_err();
+            assert!(
+                matches!(error, ChannelError::Decrypt { .. } | ChannelError::MessageLength { .. }),
+                "{error}"
+            );
+            assert_over(&mut enclave);
+        }
+    }
+
+    #[test]
+    fn a_replayed_reordered_or_lost_message_ends_the_channel() {
+        let stories: [fn(&[Vec<u8>]) -> Vec<&Vec<u8>>; 3] =
+            [|m| vec![&m[0], &m[0]], |m| vec![&m[1], &m[0]], |m| vec![&m[0], &m[2]]];
+        for story in stories {
+            let (mut agent, mut enclave) = channels();
+            let messages: Vec<_> = (0..3).map(|number| sealed(&mut agent, &[number])).collect();
+            let mut plaintext = Vec::new();
+            let failed = story(&messages)
+                .into_iter()
+                .find_map(|body| enclave.opener.open(body, &mut plaintext).err())
+                .expect("the story is not the one that was sent");
+            assert!(matches!(failed, ChannelError::Decrypt { .. }), "{failed}");
+            assert_over(&mut enclave);
+        }
+    }
+
+    #[test]
+    fn a_message_of_another_session_or_direction_ends_the_channel() {
+        let (mut agent, mut enclave) = channels();
+        let (mut other, _) = channels();
+        assert!(enclave.opener.open(&sealed(&mut other, b"hello"), &mut Vec::new()).is_err());
+        assert_over(&mut enclave);
+        // Reflected to its sender.
+        let own = sealed(&mut agent, b"hello");
+        assert!(agent.opener.open(&own, &mut Vec::new()).is_err());
+        assert_over(&mut agent);
+    }
+
+    #[test]
+    fn what_the_caller_does_wrong_leaves_the_channel_as_it_was() {
+        let (mut agent, mut enclave) = channels();
+        let mut frames = vec![9];
+        let long = vec![0; PLAINTEXT_MAX + 1];
+        let error = agent.sealer.seal(&long, &mut frames).unwrap_err();
+        assert!(matches!(error, ChannelError::PlaintextLength { found } if found == PLAINTEXT_MAX + 1));
+        let error = agent.sealer.seal_message(&long, &mut frames).unwrap_err();
+        assert!(matches!(error, ChannelError::Codec(CodecError::TooLong)), "{error}");
+        assert_eq!(frames, [9]);
+        // What the peer sealed is authentic but no such message: its fault, and still in step.
+        let error = enclave.opener.open_message::<bool>(&sealed(&mut agent, &[2])).unwrap_err();
+        assert!(matches!(error, ChannelError::Codec(CodecError::Decode(_))), "{error}");
+        let error = enclave.opener.open_message::<bool>(&sealed(&mut agent, &[1, 0])).unwrap_err();
+        assert!(matches!(error, ChannelError::Codec(CodecError::Trailing { found: 1 })), "{error}");
+        frames.clear();
+        agent.sealer.seal_message(&true, &mut frames).unwrap();
+        assert!(enclave.opener.open_message::<bool>(&frames[2..]).unwrap());
+    }
+
+    #[test]
+    fn no_nonce_is_ever_used_twice_because_the_session_ends_first() {
+        let (mut agent, mut enclave) = channels();
+        agent.sealer.next = MESSAGES_MAX - 1;
+        enclave.opener.next = MESSAGES_MAX - 1;
+        let body = sealed(&mut agent, b"the last");
+        enclave.opener.open(&body, &mut Vec::new()).unwrap();
+        assert!(matches!(agent.sealer.seal(b"", &mut Vec::new()), Err(ChannelError::Exhausted)));
+        assert!(matches!(enclave.opener.open(&body, &mut Vec::new()), Err(ChannelError::Exhausted)));
+    }
+
+    #[test]
+    fn both_halves_work_at_once_in_two_threads() {
+        const MESSAGES: u32 = 2000;
+        let (agent, enclave) = channels();
+        let (to_enclave, at_enclave) = std::sync::mpsc::sync_channel::<Vec<u8>>(8);
+        let (to_agent, at_agent) = std::sync::mpsc::sync_channel::<Vec<u8>>(8);
+        let (Channel { sealer: mut agent_sealer, opener: mut agent_opener }, mut enclave) = (agent, enclave);
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    let mut frame = Vec::new();
+                    agent_sealer.seal_message(&number, &mut frame).unwrap();
+                    to_enclave.send(frame).unwrap();
+                }
+            });
+            scope.spawn(move || {
+                for frame in at_enclave {
+                    let number: u32 = enclave.opener.open_message(&frame[2..]).unwrap();
+                    let mut frame = Vec::new();
+                    enclave.sealer.seal_message(&(number, number), &mut frame).unwrap();
+                    to_agent.send(frame).unwrap();
+                }
+            });
+            for number in 0..MESSAGES {
+                let frame = at_agent.recv().unwrap();
+                assert_eq!(agent_opener.open_message::<(u32, u32)>(&frame[2..]).unwrap(), (number, number));
+            }
+        });
+    }
+}

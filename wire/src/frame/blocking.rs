@@ -1,22 +1,11 @@
-//! Frames: a big-endian u16 length (1 to 65,535), then so many bytes, which are one Noise message.
-//!
-//! [`FrameBuffer`] takes a byte stream apart without any I/O. [`FrameReader`] and [`FrameWriter`] move frames over
-//! a blocking socket: many frames for one system call, and each frame whole by its deadline, so that a peer which
-//! sends one byte every few seconds gains nothing.
+//! Frames over blocking sockets, each whole by its deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::ops::Range;
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
-use crate::limits::NOISE_MESSAGE_MAX;
-
-/// Bytes of the length in front of each frame.
-const HEADER: usize = 2;
-
-/// Bytes of the largest frame with its length.
-const FRAME_MAX: usize = HEADER + NOISE_MESSAGE_MAX;
+use super::{FrameBuffer, FrameError};
 
 /// Bytes that one system call may write: after each, the time that is left is looked at again.
 const WRITE_MAX: usize = 64 * 1024;
@@ -24,137 +13,8 @@ const WRITE_MAX: usize = 64 * 1024;
 /// Bytes of gathered frames that a writer keeps allocated between flushes; a rare larger batch is given back.
 const GATHERED_KEPT: usize = 256 * 1024;
 
-/// Sockets below this are waited for in whole milliseconds anyway, and zero would mean "for ever".
+/// The shortest timeout of a socket: zero would mean "for ever", and less than this would only spin.
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
-
-/// Appends one frame to `frames`.
-///
-/// # Errors
-/// [`FrameError::Length`] for an empty or an overlong body; `frames` is then unchanged.
-pub fn append_frame(frames: &mut Vec<u8>, body: &[u8]) -> Result<(), FrameError> {
-    frames.reserve(HEADER + body.len());
-    frames.extend_from_slice(&header(body.len())?);
-    frames.extend_from_slice(body);
-    Ok(())
-}
-
-/// Writes one frame with one call.
-///
-/// # Errors
-/// [`FrameError::Length`] for an empty or an overlong body, [`FrameError::Io`] when the stream fails.
-pub fn write_frame(writer: &mut impl Write, body: &[u8]) -> Result<(), FrameError> {
-    let mut frame = Vec::new();
-    append_frame(&mut frame, body)?;
-    writer.write_all(&frame).map_err(FrameError::Io)
-}
-
-/// Reads one frame into `body`, whose old content is dropped. For streams that keep time themselves;
-/// [`FrameReader`] is the one with deadlines.
-///
-/// # Errors
-/// [`FrameError::Ended`] when the stream ends between frames, otherwise as [`FrameError`] says.
-pub fn read_frame(reader: &mut impl Read, body: &mut Vec<u8>) -> Result<(), FrameError> {
-    let mut header = [0; HEADER];
-    let mut found = 0;
-    while found < HEADER {
-        match reader.read(&mut header[found..]) {
-            Ok(0) if found == 0 => return Err(FrameError::Ended),
-            Ok(0) => return Err(FrameError::Truncated { missing: None }),
-            Ok(count) => found += count,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(FrameError::Io(error)),
-        }
-    }
-    let length = usize::from(u16::from_be_bytes(header));
-    if length == 0 {
-        return Err(FrameError::Length { found: 0 });
-    }
-    body.clear();
-    body.resize(length, 0);
-    reader.read_exact(body).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => FrameError::Truncated { missing: None },
-        _ => FrameError::Io(error),
-    })
-}
-
-/// The length that goes in front of a body of so many bytes.
-pub(crate) fn header(length: usize) -> Result<[u8; HEADER], FrameError> {
-    match u16::try_from(length) {
-        Ok(1..) => Ok(u16::try_from(length).expect("just converted").to_be_bytes()),
-        _ => Err(FrameError::Length { found: length }),
-    }
-}
-
-/// Takes a byte stream apart into frames, without I/O: fill [`room`](Self::room), say how much came with
-/// [`advance`](Self::advance), take every [`next_frame`](Self::next_frame), repeat.
-#[derive(Debug)]
-pub struct FrameBuffer {
-    /// Exactly [`FRAME_MAX`] bytes: the largest frame fits once those before it are taken.
-    bytes: Box<[u8]>,
-    /// What has been received and not been taken.
-    pending: Range<usize>,
-}
-
-impl Default for FrameBuffer {
-    fn default() -> Self {
-        Self { bytes: vec![0; FRAME_MAX].into_boxed_slice(), pending: 0..0 }
-    }
-}
-
-impl FrameBuffer {
-    /// Where the next bytes of the stream go. Never empty once [`next_frame`](Self::next_frame) returned `None`.
-    pub fn room(&mut self) -> &mut [u8] {
-        // At most one partial frame is left here, usually the tail of a batch, so moving it is cheap.
-        self.bytes.copy_within(self.pending.clone(), 0);
-        self.pending = 0..self.pending.len();
-        &mut self.bytes[self.pending.end..]
-    }
-
-    /// So many bytes were put at the start of [`room`](Self::room).
-    ///
-    /// # Panics
-    /// If that is more than there was room for.
-    pub fn advance(&mut self, count: usize) {
-        assert!(count <= self.bytes.len() - self.pending.end, "more bytes than there was room for");
-        self.pending.end += count;
-    }
-
-    /// The body of the next whole frame, if it is here.
-    ///
-    /// # Errors
-    /// [`FrameError::Length`] for an empty frame. The stream is unusable from there on.
-    pub fn next_frame(&mut self) -> Result<Option<&[u8]>, FrameError> {
-        Ok(self.take()?.map(|body| &self.bytes[body]))
-    }
-
-    /// Whether the stream stands between two frames: if it ends here, it ends cleanly.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-    }
-
-    fn take(&mut self) -> Result<Option<Range<usize>>, FrameError> {
-        let Some((header, rest)) = self.bytes[self.pending.clone()].split_first_chunk::<HEADER>() else {
-            return Ok(None);
-        };
-        let length = usize::from(u16::from_be_bytes(*header));
-        if length == 0 {
-            return Err(FrameError::Length { found: 0 });
-        }
-        if rest.len() < length {
-            return Ok(None);
-        }
-        let start = self.pending.start + HEADER;
-        self.pending.start = start + length;
-        Ok(Some(start..start + length))
-    }
-
-    /// Bytes that the frame which has begun still lacks, if its length is known.
-    fn missing(&self) -> Option<usize> {
-        let (header, rest) = self.bytes[self.pending.clone()].split_first_chunk::<HEADER>()?;
-        usize::from(u16::from_be_bytes(*header)).checked_sub(rest.len())
-    }
-}
 
 /// A blocking stream that can be told how long a call may wait (`SO_RCVTIMEO`, `SO_SNDTIMEO`).
 pub trait Timeouts {
@@ -171,7 +31,7 @@ pub trait Timeouts {
     fn set_write_timeout(&self, timeout: Option<Duration>) -> io::Result<()>;
 }
 
-impl Timeouts for std::os::unix::net::UnixStream {
+impl Timeouts for UnixStream {
     fn set_read_timeout(&self, timeout: Option<Duration>) -> io::Result<()> {
         Self::set_read_timeout(self, timeout)
     }
@@ -396,41 +256,157 @@ impl<S: Write + Timeouts> FrameWriter<S> {
     }
 }
 
-/// Why a frame did not come or go.
-#[derive(Debug, Error)]
-pub enum FrameError {
-    /// The peer sent an empty frame, or the caller gave an empty or overlong body.
-    #[error("expected a frame of 1 to {NOISE_MESSAGE_MAX} bytes, found {found}")]
-    Length {
-        /// Bytes of the body.
-        found: usize,
-    },
-    /// The peer closed the stream between frames.
-    #[error("expected a frame, found the end of the stream")]
-    Ended,
-    /// The peer closed the stream inside a frame.
-    #[error("expected {} of a frame, found the end of the stream", missing_text(*missing))]
-    Truncated {
-        /// Bytes that did not come, if the length was known.
-        missing: Option<usize>,
-    },
-    /// The peer said nothing.
-    #[error("expected a frame within {waited:?}, found silence")]
-    Idle {
-        /// How long it was waited for.
-        waited: Duration,
-    },
-    /// The peer began a frame and did not end it in time, or does not take what is written.
-    #[error("expected a whole frame before its deadline, found {} late", missing_text(*missing))]
-    Late {
-        /// Bytes that were not moved, if the length was known.
-        missing: Option<usize>,
-    },
-    /// The system reports a fault of the stream.
-    #[error("the stream failed")]
-    Io(#[source] io::Error),
-}
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::thread;
 
-fn missing_text(missing: Option<usize>) -> String {
-    missing.map_or_else(|| "the length".to_owned(), |count| format!("{count} more bytes"))
+    use super::*;
+    use crate::frame::{append_frame, write_frame};
+    use crate::limits::NOISE_MESSAGE_MAX;
+
+    /// Long enough for a loaded machine, and never waited for by a test that passes.
+    const AMPLE: Duration = Duration::from_secs(20);
+
+    /// The deadline that hostile peers run into.
+    const SHORT: Duration = Duration::from_millis(60);
+
+    /// The pace of a peer that sends as little as it can: many times within [`SHORT`].
+    const PACE: Duration = Duration::from_millis(3);
+
+    /// A peer that sends `bytes`, then one zero after the other at its pace, until it is dropped or refused.
+    fn dribble(mut peer: UnixStream, bytes: Vec<u8>) -> Sender<()> {
+        let (stop, stopped): (Sender<()>, Receiver<()>) = channel();
+        thread::spawn(move || {
+            peer.write_all(&bytes).unwrap();
+            while stopped.recv_timeout(PACE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                if peer.write_all(&[0]).is_err() {
+                    break;
+                }
+            }
+        });
+        stop
+    }
+
+    #[test]
+    fn a_peer_that_sends_a_byte_now_and_then_does_not_move_the_deadline() {
+        for begun in [vec![0xff], vec![0xff, 0xff], vec![0xff, 0xff, 1, 2, 3]] {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let peer = dribble(theirs, begun);
+            let started = Instant::now();
+            let mut reader = FrameReader::new(ours);
+            assert!(matches!(reader.next(AMPLE, SHORT), Err(FrameError::Late { .. })));
+            assert!(started.elapsed() >= SHORT);
+            assert!(started.elapsed() < AMPLE);
+            drop(peer);
+        }
+    }
+
+    #[test]
+    fn a_deadline_for_several_reads_holds_for_all_of_them_together() {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        let peer = dribble(theirs, Vec::new());
+        let mut reader = Deadlined::new(&mut ours, Instant::now() + SHORT);
+        let error = reader.read_exact(&mut [0; 100_000]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        drop(peer);
+    }
+
+    #[test]
+    fn silence_is_told_from_a_late_frame_and_the_connection_survives_it() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut reader = FrameReader::new(ours);
+        assert!(matches!(reader.next(SHORT, AMPLE), Err(FrameError::Idle { waited }) if waited == SHORT));
+        write_frame(&mut theirs, b"late but whole").unwrap();
+        assert_eq!(reader.next(AMPLE, AMPLE).unwrap(), Some(b"late but whole".as_slice()));
+        assert!(matches!(reader.next_by(Instant::now() + SHORT), Err(FrameError::Late { missing: None })));
+        assert!(matches!(reader.next_by(Instant::now()), Err(FrameError::Late { missing: None })));
+    }
+
+    #[test]
+    fn frames_that_came_together_come_out_one_by_one_and_then_the_end() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut stream = Vec::new();
+        for body in [b"one".as_slice(), b"two", b"three"] {
+            append_frame(&mut stream, body).unwrap();
+        }
+        theirs.write_all(&stream).unwrap();
+        drop(theirs);
+        let mut reader = FrameReader::new(ours);
+        assert_eq!(reader.next(AMPLE, AMPLE).unwrap(), Some(b"one".as_slice()));
+        assert_eq!(reader.next_by(Instant::now() + AMPLE).unwrap(), Some(b"two".as_slice()));
+        assert_eq!(reader.next(AMPLE, AMPLE).unwrap(), Some(b"three".as_slice()));
+        assert_eq!(reader.next(AMPLE, AMPLE).unwrap(), None);
+        assert_eq!(reader.next_by(Instant::now() + AMPLE).unwrap(), None);
+    }
+
+    #[test]
+    fn a_stream_that_ends_inside_a_frame_is_an_error() {
+        for (begun, missing) in [(vec![0], None), (vec![0, 5], Some(5)), (vec![0, 5, 1, 2], Some(3))] {
+            let (ours, mut theirs) = UnixStream::pair().unwrap();
+            theirs.write_all(&begun).unwrap();
+            drop(theirs);
+            let error = FrameReader::new(ours).next(AMPLE, AMPLE).unwrap_err();
+            assert!(matches!(error, FrameError::Truncated { missing: found } if found == missing), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_announced_length_costs_no_more_than_the_buffer() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&[0xff, 0xff, 1]).unwrap();
+        drop(theirs);
+        let error = FrameReader::new(ours).next(AMPLE, AMPLE).unwrap_err();
+        assert!(matches!(error, FrameError::Truncated { missing: Some(65_534) }), "{error}");
+    }
+
+    #[test]
+    fn an_empty_frame_ends_the_stream() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&[0, 0]).unwrap();
+        assert!(matches!(FrameReader::new(ours).next(AMPLE, AMPLE), Err(FrameError::Length { found: 0 })));
+    }
+
+    #[test]
+    fn gathered_frames_arrive_whole_however_many() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let sender = thread::spawn(move || {
+            let mut writer = FrameWriter::new(ours);
+            for byte in 0..20 {
+                append_frame(writer.frames(), &vec![byte; NOISE_MESSAGE_MAX]).unwrap();
+            }
+            writer.flush(AMPLE).unwrap();
+            assert!(writer.frames().is_empty());
+            assert!(writer.frames().capacity() <= GATHERED_KEPT);
+            writer.flush(AMPLE).unwrap();
+        });
+        let mut reader = FrameReader::new(theirs);
+        for byte in 0..20 {
+            assert_eq!(reader.next(AMPLE, AMPLE).unwrap(), Some(vec![byte; NOISE_MESSAGE_MAX].as_slice()));
+        }
+        assert_eq!(reader.next(AMPLE, AMPLE).unwrap(), None);
+        sender.join().unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_takes_nothing_does_not_hold_the_writer() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        let mut writer = FrameWriter::new(ours);
+        for _ in 0..100 {
+            append_frame(writer.frames(), &[0; NOISE_MESSAGE_MAX]).unwrap();
+        }
+        let error = writer.flush(SHORT).unwrap_err();
+        assert!(matches!(error, FrameError::Late { missing: Some(1..) }), "{error}");
+    }
+
+    #[test]
+    fn a_peer_that_hung_up_is_reported_not_fatal() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        let mut writer = FrameWriter::new(ours);
+        append_frame(writer.frames(), b"to nobody").unwrap();
+        assert!(
+            matches!(writer.flush(AMPLE), Err(FrameError::Io(error)) if error.kind() == ErrorKind::BrokenPipe)
+        );
+    }
 }
