@@ -1,7 +1,7 @@
 //! The people who approve manifests: keys, a threshold, and the counting of their signatures.
 //!
-//! Counting fails closed: a signature that is invalid, repeated or by a stranger is an error and never merely not
-//! counted, because an envelope that carries one was not made by the tools of this project.
+//! Counting fails closed: a signature that is invalid, repeated or by a stranger is an error and never merely
+//! not counted, because an envelope that carries one was not made by the tools of this project.
 
 use std::collections::BTreeSet;
 

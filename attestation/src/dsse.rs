@@ -1,6 +1,7 @@
 //! Signed envelopes (secure-systems-lab/dsse, version 1): what manifests and reports travel in.
 //!
-//! A signature covers the type and the payload's bytes as they are, so nothing is re-encoded before it is verified.
+//! A signature covers the type and the payload's bytes as they are, so nothing is re-encoded before it is
+//! verified.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

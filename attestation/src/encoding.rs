@@ -1,7 +1,7 @@
 //! The few ways in which bytes are written: length-prefixed for hashing, hex and arrays for serde.
 //!
-//! Text formats (JSON) carry lower-case hex; compact formats (postcard) carry the raw bytes. Which one is asked
-//! for is what serde calls "human readable".
+//! Text formats (JSON) carry lower-case hex; compact formats (postcard) carry the raw bytes. Which one is
+//! asked for is what serde calls "human readable".
 
 use std::fmt;
 

@@ -33,7 +33,8 @@ pub struct Evidence {
     pub ak: PublicArea,
     /// The endorsement key above it.
     pub ek: PublicArea,
-    /// The endorsement key's certificate and what it chains to, DER, leaf first. The manifest pins the key itself.
+    /// The endorsement key's certificate and what it chains to, DER, leaf first. The manifest pins the key
+    /// itself.
     pub ek_certificates: Vec<HexBytes>,
     /// The manifest in force.
     pub manifest: Envelope,

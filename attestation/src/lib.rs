@@ -1,7 +1,7 @@
 //! Parse and appraise TPM evidence: what an auditor builds alone.
 //!
-//! Pure functions over bytes: no I/O, no clock, no unsafe code, no C. Untrusted bytes become checked types by one
-//! constructor each, and every parser consumes its input whole.
+//! Pure functions over bytes: no I/O, no clock, no unsafe code, no C. Untrusted bytes become checked types by
+//! one constructor each, and every parser consumes its input whole.
 #![forbid(unsafe_code)]
 // A test that unwraps fails where it should.
 #![cfg_attr(test, allow(clippy::unwrap_used))]

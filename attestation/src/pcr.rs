@@ -71,7 +71,8 @@ impl PcrBank {
         Self::ALL.into_iter().find(|bank| bank.algorithm_id() == id)
     }
 
-    /// The digest of these bytes under the bank's hash algorithm; `None` for SHA-1, which nothing here rests on.
+    /// The digest of these bytes under the bank's hash algorithm; `None` for SHA-1, which nothing here rests
+    /// on.
     #[must_use]
     pub fn digest(self, bytes: &[u8]) -> Option<Vec<u8>> {
         match self {

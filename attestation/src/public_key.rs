@@ -124,8 +124,8 @@ impl PublicKey {
     /// Verifies a signature over a message: ECDSA over its SHA-256, Ed25519 over the message itself.
     ///
     /// # Errors
-    /// [`BadSignature`], without a reason: a signature is right or it is not. ECDSA with a high `s` is refused,
-    /// so that a signature has one spelling; Ed25519 is `verify_strict`.
+    /// [`BadSignature`], without a reason: a signature is right or it is not. ECDSA with a high `s` is
+    /// refused, so that a signature has one spelling; Ed25519 is `verify_strict`.
     pub fn verify_message(&self, message: &[u8], signature: &Signature64) -> Result<(), BadSignature> {
         match &self.0 {
             Point::EdDsa(bytes) => {

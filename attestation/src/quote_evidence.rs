@@ -1,4 +1,5 @@
-//! What a TPM returned for one quote, with the PCR values that it is said to cover. Nothing in it is believed yet.
+//! What a TPM returned for one quote, with the PCR values that it is said to cover. Nothing in it is believed
+//! yet.
 
 use serde::{Deserialize, Serialize};
 

@@ -91,8 +91,8 @@ impl SignedReceipt {
     /// Verifies the signature under a report key (Ed25519, 32 bytes).
     ///
     /// # Errors
-    /// [`ReceiptError::ReportKey`] when those bytes are no key, [`ReceiptError::Signature`] when the signature is
-    /// not that key's.
+    /// [`ReceiptError::ReportKey`] when those bytes are no key, [`ReceiptError::Signature`] when the
+    /// signature is not that key's.
     pub fn verify(&self, report_key: &[u8; 32]) -> Result<(), ReceiptError> {
         let key = PublicKey::from_bytes(Algorithm::EdDsa, report_key).map_err(|_| ReceiptError::ReportKey)?;
         key.verify_message(&self.receipt.encode(), &self.report_signature)
@@ -100,8 +100,8 @@ impl SignedReceipt {
     }
 }
 
-/// Verifies a run of receipts of one era: each signed, each following the one before. A run may begin anywhere; the
-/// link of its first receipt is checked only when that is the first of the era.
+/// Verifies a run of receipts of one era: each signed, each following the one before. A run may begin
+/// anywhere; the link of its first receipt is checked only when that is the first of the era.
 ///
 /// # Errors
 /// [`ReceiptError`] names the first receipt that does not follow.
@@ -143,9 +143,7 @@ pub enum ReceiptError {
     #[error("expected an Ed25519 report key, found bytes that are none")]
     ReportKey,
     /// Not signed by that report key.
-    #[error(
-        "expected receipt {sequence} of era {era} to be signed by the report key, found a signature that is not"
-    )]
+    #[error("expected the report key's signature on receipt {sequence} of era {era}, found another")]
     Signature {
         /// The receipt's era.
         era: u64,

@@ -1,5 +1,5 @@
-//! What an enclave says of itself, signed by the report key that it names. A quote binds its digest, so that the
-//! machine's attested state vouches for the key.
+//! What an enclave says of itself, signed by the report key that it names. A quote binds its digest, so that
+//! the machine's attested state vouches for the key.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -99,8 +99,8 @@ impl Report {
     }
 }
 
-/// A report that the key which it names did sign. That the key is an enclave's is shown only by a quote over its
-/// digest.
+/// A report that the key which it names did sign. That the key is an enclave's is shown only by a quote over
+/// its digest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedReport {
     report: Report,
@@ -112,7 +112,8 @@ impl VerifiedReport {
     /// Reads an envelope's JSON and verifies its one signature.
     ///
     /// # Errors
-    /// [`ReportError`] when it is no report, of another format, or not signed by exactly the key that it names.
+    /// [`ReportError`] when it is no report, of another format, or not signed by exactly the key that it
+    /// names.
     pub fn parse(envelope: &[u8]) -> Result<Self, ReportError> {
         Self::from_envelope(&Envelope::parse(envelope)?)
     }

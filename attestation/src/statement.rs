@@ -56,8 +56,8 @@ impl FromStr for Purpose {
 #[error("expected the purpose session or evidence")]
 pub struct UnknownPurpose;
 
-/// The qualifying data of a quote: purpose, nonce, who asks to be believed (report), under which rules (manifest)
-/// and what the log said by then (checkpoint, or empty).
+/// The qualifying data of a quote: purpose, nonce, who asks to be believed (report), under which rules
+/// (manifest) and what the log said by then (checkpoint, or empty).
 ///
 /// # Errors
 /// [`TooLong`] when the nonce or the checkpoint exceeds 65,535 bytes.

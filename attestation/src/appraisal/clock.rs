@@ -12,8 +12,8 @@ pub(crate) fn check_counts(earlier: &ClockInfo, now: &ClockInfo) -> Result<Strin
     }
 }
 
-/// Compares a quote's clock with that of an earlier one. After an unorderly shutdown (`safe` clear) the clock may have
-/// lost what was not yet written, but the reset that followed was counted.
+/// Compares a quote's clock with that of an earlier one. After an unorderly shutdown (`safe` clear) the clock
+/// may have lost what was not yet written, but the reset that followed was counted.
 pub(crate) fn check_forward(earlier: &ClockInfo, now: &ClockInfo) -> Result<String, String> {
     if now.clock >= earlier.clock {
         return Ok(format!("{} ms, earlier {} ms", now.clock, earlier.clock));

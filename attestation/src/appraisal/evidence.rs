@@ -44,8 +44,8 @@ pub struct Expectations {
     pub max_age: Option<Duration>,
 }
 
-/// Appraises evidence under a manifest that its reader trusts. Purpose and nonce come from the expectations; what the
-/// evidence says of them is only compared.
+/// Appraises evidence under a manifest that its reader trusts. Purpose and nonce come from the expectations;
+/// what the evidence says of them is only compared.
 #[must_use]
 pub fn appraise(
     evidence: &Evidence,
@@ -201,9 +201,7 @@ fn check_freshness(list: &mut Checklist, evidence: &Evidence, expectations: &Exp
 
 fn check_code(list: &mut Checklist, manifest: &Manifest) {
     let unsupported = |how: &str| {
-        Err(format!(
-            "expected the approved binaries to be shown by {how}, found that this version cannot appraise that"
-        ))
+        Err(format!("expected binaries shown by {how}, found that this version cannot appraise that"))
     };
     match manifest.code() {
         CodeMeasurement::None => {

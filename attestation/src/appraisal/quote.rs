@@ -1,4 +1,5 @@
-//! The appraisal of one quote by an enrolled node: what the enclave does for a session, and an auditor for evidence.
+//! The appraisal of one quote by an enrolled node: what the enclave does for a session, and an auditor for
+//! evidence.
 
 use crate::{
     ClockInfo, Manifest, Node, Quote, QuoteError, QuoteEvidence, SignatureError, State, Statement, TooLong,
@@ -52,8 +53,8 @@ pub struct Attested {
     pub firmware: u64,
 }
 
-/// Appraises a quote that this node is said to have made over this statement. `previous` is the clock of an earlier
-/// accepted quote, if one is known.
+/// Appraises a quote that this node is said to have made over this statement. `previous` is the clock of an
+/// earlier accepted quote, if one is known.
 #[must_use]
 pub fn appraise_quote(
     evidence: &QuoteEvidence,
@@ -69,7 +70,8 @@ pub fn appraise_quote(
     QuoteAppraisal { verdict, attested }
 }
 
-/// Makes every check of [`QUOTE_CHECKS`] that can be made. What is returned counts only if the whole list passes.
+/// Makes every check of [`QUOTE_CHECKS`] that can be made. What is returned counts only if the whole list
+/// passes.
 pub(crate) fn check_quote(
     list: &mut Checklist,
     evidence: &QuoteEvidence,

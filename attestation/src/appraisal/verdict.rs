@@ -1,5 +1,5 @@
-//! Verdicts fail closed: every check of an appraisal is on its list from the start, as failed, and only its own
-//! result takes it off.
+//! Verdicts fail closed: every check of an appraisal is on its list from the start, as failed, and only its
+//! own result takes it off.
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 

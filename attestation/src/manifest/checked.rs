@@ -1,4 +1,5 @@
-//! A manifest whose every rule was checked. That anybody approved it is a [`VerifiedManifest`](crate::VerifiedManifest).
+//! A manifest whose every rule was checked. That anybody approved it is a
+//! [`VerifiedManifest`](crate::VerifiedManifest).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,8 +21,8 @@ use crate::{
 /// The one version of the format.
 const FORMAT: u32 = 1;
 
-/// Seconds of an attested session: below the least, renewal would never stop; above the most, a hidden change of
-/// state would go unnoticed for too long.
+/// Seconds of an attested session: below the least, renewal would never stop; above the most, a hidden change
+/// of state would go unnoticed for too long.
 const SESSION_TTL_S: std::ops::RangeInclusive<u64> = 10..=3600;
 
 /// A checked manifest.

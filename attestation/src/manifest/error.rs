@@ -99,9 +99,7 @@ pub enum ManifestError {
         state: String,
     },
     /// A PCR that can be reset, or whose value depends on order.
-    #[error(
-        "expected state {state:?} to use PCRs that define a state, found PCR {found} (10 depends on order, 16 and 23 can be reset)"
-    )]
+    #[error("expected state {state:?} without PCRs 10 (ordered), 16 and 23 (resettable), found {found}")]
     StatePcr {
         /// The state.
         state: String,
@@ -134,9 +132,7 @@ pub enum ManifestError {
         second: String,
     },
     /// A machine could be in both at once, and would be refused.
-    #[error(
-        "expected active states that exclude each other, found that a machine can be in {first:?} and {second:?} at once"
-    )]
+    #[error("expected states that exclude each other, found a machine can be in {first:?} and {second:?}")]
     AmbiguousStates {
         /// One state.
         first: String,
@@ -150,9 +146,7 @@ pub enum ManifestError {
         name: String,
     },
     /// A succession between the wrong kinds of states.
-    #[error(
-        "expected a succession from an active or predecessor state to another, active one, found {from:?} to {to:?}"
-    )]
+    #[error("expected a succession from a state not retired to another active one, found {from:?} to {to:?}")]
     SuccessionStatus {
         /// From which state.
         from: String,
@@ -259,7 +253,7 @@ pub enum ManifestError {
         found: u64,
     },
     /// A successor of something else.
-    #[error("expected a manifest that follows {expected}, found one that follows {}", found.map_or_else(|| "none".to_owned(), |digest| digest.to_string()))]
+    #[error("expected a manifest that follows {expected}, found one that follows {found:?}")]
     OtherPrevious {
         /// The current manifest.
         expected: ManifestDigest,

@@ -77,8 +77,8 @@ impl Node {
         self.firmware.as_deref()
     }
 
-    /// What quotes of this node name as their signer: the AK under the EK under the endorsement hierarchy (TPM 2.0
-    /// Part 1, section 16). An AK elsewhere has another, and its counts would be obfuscated.
+    /// What quotes of this node name as their signer: the AK under the EK under the endorsement hierarchy
+    /// (TPM 2.0 Part 1, section 16). An AK elsewhere has another, and its counts would be obfuscated.
     #[must_use]
     pub fn qualified_signer(&self) -> TpmName {
         self.ak.qualified_name(self.ek.endorsement_primary_name().as_bytes())

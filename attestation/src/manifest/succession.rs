@@ -98,9 +98,7 @@ pub enum BindingRefusal {
         current: String,
     },
     /// The pair is listed, and over.
-    #[error(
-        "expected the grace from state {recorded:?} to {current:?} to last, found that it ended at {at}: rotate the asset"
-    )]
+    #[error("expected a grace from {recorded:?} to {current:?}, found it ended at {at}: rotate the asset")]
     GraceEnded {
         /// The state that the key is bound to.
         recorded: String,

@@ -14,13 +14,13 @@ pub struct VerifiedManifest {
 }
 
 impl VerifiedManifest {
-    /// Takes a manifest under a pinned authority: the set that it names must be that one, and its threshold must
-    /// have signed. Any version is taken; whoever knows an earlier one asks that one to
+    /// Takes a manifest under a pinned authority: the set that it names must be that one, and its threshold
+    /// must have signed. Any version is taken; whoever knows an earlier one asks that one to
     /// [`succeed`](VerifiedManifest::succeed).
     ///
     /// # Errors
-    /// [`ManifestError::ForeignAuthority`] for another set, [`ManifestError::Signatures`] when the set did not
-    /// approve, and whatever else is wrong with the manifest.
+    /// [`ManifestError::ForeignAuthority`] for another set, [`ManifestError::Signatures`] when the set did
+    /// not approve, and whatever else is wrong with the manifest.
     pub fn first(envelope: &[u8], authority: AuthorityDigest) -> Result<Self, ManifestError> {
         let (manifest, parsed) = read(envelope)?;
         let found = manifest.authority().digest();
@@ -32,9 +32,9 @@ impl VerifiedManifest {
         Ok(Self { manifest, envelope: envelope.to_vec() })
     }
 
-    /// Takes the next manifest: of the same deployment, the next version, naming this one, not issued earlier, and
-    /// approved by this manifest's authority; if it names another set, approved by that one too. The same manifest
-    /// again is returned as it is.
+    /// Takes the next manifest: of the same deployment, the next version, naming this one, not issued
+    /// earlier, and approved by this manifest's authority; if it names another set, approved by that one too.
+    /// The same manifest again is returned as it is.
     ///
     /// # Errors
     /// [`ManifestError`], with its own variant for each of those.
@@ -79,8 +79,8 @@ impl VerifiedManifest {
         Ok(Self { manifest: next, envelope: envelope.to_vec() })
     }
 
-    /// Takes a manifest that is approved by whatever set it names itself: for one that its reader already trusts,
-    /// such as a file that an auditor got from the authority. Anyone can make one of these.
+    /// Takes a manifest that is approved by whatever set it names itself: for one that its reader already
+    /// trusts, such as a file that an auditor got from the authority. Anyone can make one of these.
     ///
     /// # Errors
     /// [`ManifestError`] when it is not even consistent with itself.

@@ -1,7 +1,7 @@
 //! What the public area of an attestation or endorsement key must promise.
 //!
-//! Credential activation shows only that a key is loaded beside the EK; that it is restricted and can never leave
-//! the TPM is what these attributes say, and the key's name binds them.
+//! Credential activation shows only that a key is loaded beside the EK; that it is restricted and can never
+//! leave the TPM is what these attributes say, and the key's name binds them.
 
 use thiserror::Error;
 
@@ -34,8 +34,8 @@ const BORN_AND_KEPT_INSIDE: [(u32, &str); 4] =
     [attribute::FIXED_TPM, attribute::FIXED_PARENT, attribute::SENSITIVE_DATA_ORIGIN, attribute::RESTRICTED];
 
 impl PublicArea {
-    /// Whether a quote by this key can be believed: a restricted signing key (which signs only what the TPM itself
-    /// made) that was born in the TPM and stays there, with one fixed scheme of SHA-2.
+    /// Whether a quote by this key can be believed: a restricted signing key (which signs only what the TPM
+    /// itself made) that was born in the TPM and stays there, with one fixed scheme of SHA-2.
     ///
     /// # Errors
     /// [`KeyFlaw`] names the first thing that is wrong.
@@ -58,13 +58,17 @@ impl PublicArea {
         self.check_strength()
     }
 
-    /// Whether secrets may be encrypted to this key as an endorsement key: a restricted decryption key that was born
-    /// in the TPM and stays there.
+    /// Whether secrets may be encrypted to this key as an endorsement key: a restricted decryption key that
+    /// was born in the TPM and stays there.
     ///
     /// # Errors
     /// [`KeyFlaw`] names the first thing that is wrong.
     pub fn check_endorsement_key(&self) -> Result<(), KeyFlaw> {
         self.check_attributes(attribute::DECRYPT, attribute::SIGN)?;
+        // TPM 2.0 Part 2, section 12.2.3.5: no TPM makes a restricted decryption key with a scheme.
+        if self.scheme() != KeyScheme::Null {
+            return Err(KeyFlaw::SchemeFixed);
+        }
         self.check_strength()
     }
 
@@ -92,15 +96,15 @@ impl PublicArea {
     }
 }
 
-/// Small primes against which a modulus is tested: those below 168 divide the primorial of every key size that
-/// Infineon's faulty library made.
+/// Small primes against which a modulus is tested: those below 168 divide the primorial of every key size
+/// that Infineon's faulty library made.
 const ROCA_PRIMES: [u32; 38] = [
     3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103,
     107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
 ];
 
-/// CVE-2017-15361: primes of the form `k·M + 65537^a mod M`, so that the modulus is a power of 65537 modulo each
-/// small prime. A sound key passes for one by chance about once in 2^27.
+/// CVE-2017-15361: primes of the form `k·M + 65537^a mod M`, so that the modulus is a power of 65537 modulo
+/// each small prime. A sound key passes for one by chance about once in 2^27.
 fn has_roca_fingerprint(modulus: &[u8]) -> bool {
     ROCA_PRIMES.iter().all(|&prime| {
         let residue = modulus.iter().fold(0, |residue, &byte| (residue * 256 + u32::from(byte)) % prime);
@@ -130,6 +134,9 @@ pub enum KeyFlaw {
     /// Whoever asks for a signature could choose how it is made.
     #[error("expected one fixed signature scheme that suits the key, found none")]
     NoScheme,
+    /// A restricted decryption key has none.
+    #[error("expected an endorsement key without a scheme, found one that fixes a scheme")]
+    SchemeFixed,
     /// Collisions can be made.
     #[error("expected a signature scheme with SHA-256, SHA-384 or SHA-512, found {found}")]
     WeakHash {
@@ -149,9 +156,7 @@ pub enum KeyFlaw {
         found: u32,
     },
     /// Anyone can factor it.
-    #[error(
-        "expected an RSA key that is not of Infineon's faulty generator, found its fingerprint (CVE-2017-15361)"
-    )]
+    #[error("expected a sound RSA key, found the fingerprint of a faulty generator (CVE-2017-15361)")]
     Roca,
 }
 
@@ -161,9 +166,9 @@ mod tests {
 
     #[test]
     fn a_modulus_of_the_faulty_generator_is_recognised() {
-        // 65537^e mod the product of all tested primes, for some e: what a faulty modulus is modulo that product.
-        // 3 to 167 multiply to 219 bits, so the arithmetic is done prime by prime and joined by the Chinese
-        // remainder theorem over a growing big-endian number.
+        // 65537^e mod the product of all tested primes, for some e: what a faulty modulus is modulo that
+        // product. 3 to 167 multiply to 219 bits, so the arithmetic is done prime by prime and joined by the
+        // Chinese remainder theorem over a growing big-endian number.
         let mut number: Vec<u8> = vec![0; 40];
         let mut product: Vec<u8> = vec![0; 40];
         product[39] = 1;

@@ -64,8 +64,8 @@ impl TpmSignature {
     /// Reads TPMT_SIGNATURE.
     ///
     /// # Errors
-    /// [`TpmSignatureError`] for anything but one whole RSASSA, RSAPSS or ECDSA signature over SHA-1 (which never
-    /// verifies) or SHA-2.
+    /// [`TpmSignatureError`] for anything but one whole RSASSA, RSAPSS or ECDSA signature over SHA-1 (which
+    /// never verifies) or SHA-2.
     pub fn parse(bytes: &[u8]) -> Result<Self, TpmSignatureError> {
         let (signature, rest) = TpmtSignature::unmarshal(bytes)
             .map_err(|error| TpmSignatureError::Malformed(error.to_string()))?;
@@ -99,10 +99,12 @@ impl TpmSignature {
 }
 
 impl PublicArea {
-    /// Verifies this key's signature over a structure exactly as it was received. The key alone says how it signs.
+    /// Verifies this key's signature over a structure exactly as it was received. The key alone says how it
+    /// signs.
     ///
     /// # Errors
-    /// [`SignatureError`] when the scheme is not the key's own, rests on SHA-1, or the signature is not valid.
+    /// [`SignatureError`] when the scheme is not the key's own, rests on SHA-1, or the signature is not
+    /// valid.
     pub fn verify(&self, message: &[u8], signature: &TpmSignature) -> Result<(), SignatureError> {
         let KeyScheme::Signature(expected) = self.scheme() else {
             return Err(SignatureError::NoScheme);

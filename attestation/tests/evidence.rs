@@ -1,0 +1,357 @@
+//! Evidence in one file, appraised by whoever chose the nonce.
+#![allow(clippy::unwrap_used)]
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::{ISSUED_AT, Machine, Person, draft, next, pcr_values, signed, verified};
+use sealstone_attestation::{
+    Base64Bytes, BuildInfo, ClockInfo, CodeMeasurement, Envelope, Evidence, EvidenceError, Expectations,
+    ManifestDraft, Nonce, Outcome, Protection, Purpose, Receipt, Report, ReportDigest, UnixTime, Verdict,
+    VerifiedManifest, appraise, statement,
+};
+
+const NOW: UnixTime = UnixTime::from_secs(ISSUED_AT + 1000);
+
+fn nonce() -> Nonce {
+    Nonce::from([0x5a; 32])
+}
+
+fn expectations() -> Expectations {
+    Expectations {
+        purpose: Purpose::Evidence,
+        nonce: nonce(),
+        node: None,
+        previous_clock: None,
+        max_age: None,
+    }
+}
+
+/// One node with an enclave, and what it would show.
+struct Scene {
+    person: Person,
+    enclave: Person,
+    machine: Machine,
+    manifest: VerifiedManifest,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut ManifestDraft)) -> Self {
+        let (person, enclave, machine) = (Person::new(1), Person::new(40), Machine::new("node-1", 1));
+        let mut draft = draft(&person, &[&machine, &Machine::new("node-2", 2)]);
+        change(&mut draft);
+        let manifest = verified(&draft, &[&person]);
+        Self { person, enclave, machine, manifest }
+    }
+
+    fn report(&self) -> Report {
+        Report {
+            format: 1,
+            deployment: self.manifest.manifest().deployment(),
+            node: "node-1".to_owned(),
+            manifest: self.manifest.digest(),
+            manifest_version: self.manifest.manifest().version(),
+            authority: self.manifest.manifest().authority().digest(),
+            channel_key: [3; 32],
+            report_key: self.enclave.public_key().as_bytes().try_into().unwrap(),
+            build: BuildInfo { version: "0.1.0".to_owned(), commit: "abc".to_owned(), binary_sha256: None },
+            protections: vec![Protection { name: "yama".to_owned(), active: true, detail: "3".to_owned() }],
+            era: 1,
+            last_used_era: 0,
+            sequence: 0,
+            receipt_head: Receipt::genesis(1),
+            unfunded: false,
+            time: NOW,
+        }
+    }
+
+    fn sign(&self, report: &Report) -> Envelope {
+        report.sign(|pae| self.enclave.sign_bytes(pae)).unwrap()
+    }
+
+    /// Evidence over this report, quoted for this purpose and nonce.
+    fn evidence_of(&self, report: Envelope, purpose: Purpose, nonce: &Nonce) -> Evidence {
+        let checkpoint = b"checkpoint 17".to_vec();
+        let digest = ReportDigest::of(&report.payload);
+        let statement =
+            statement(purpose, nonce.as_bytes(), digest, self.manifest.digest(), &checkpoint).unwrap();
+        Evidence {
+            format: 1,
+            purpose,
+            nonce: nonce.clone(),
+            quote: self.machine.quote(statement.as_bytes()),
+            ak: self.machine.ak.public(),
+            ek: self.machine.ek.public(),
+            ek_certificates: Vec::new(),
+            manifest: Envelope::parse(self.manifest.envelope()).unwrap(),
+            report,
+            checkpoint,
+            event_log: Some(Base64Bytes(b"log".to_vec())),
+            ima_log: None,
+            taken_at: NOW,
+        }
+    }
+
+    fn evidence(&self) -> Evidence {
+        self.evidence_of(self.sign(&self.report()), Purpose::Evidence, &nonce())
+    }
+
+    fn appraise(&self, evidence: &Evidence) -> Verdict {
+        appraise(evidence, &self.manifest, &expectations(), NOW)
+    }
+}
+
+fn refused(verdict: &Verdict, check: &str) {
+    assert!(!verdict.accepted());
+    let failure = verdict.first_failure().unwrap();
+    assert_eq!(failure.name, check, "{}", failure.detail);
+    assert_eq!(verdict.checks().len(), 27);
+}
+
+fn failed(verdict: &Verdict, check: &str) {
+    assert_eq!(verdict.check(check).unwrap().result, Outcome::Failed, "{check}");
+}
+
+#[test]
+fn honest_evidence_is_accepted_and_the_gaps_are_named() {
+    let scene = Scene::new();
+    let evidence = scene.evidence();
+    let file = evidence.to_json();
+    assert_eq!(Evidence::parse(&file).unwrap(), evidence);
+    let verdict = scene.appraise(&Evidence::parse(&file).unwrap());
+    assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+    let not_applicable: Vec<&str> =
+        verdict.checks().iter().filter(|c| c.result == Outcome::NotApplicable).map(|c| c.name).collect();
+    assert_eq!(
+        not_applicable,
+        [
+            "clock.forward",
+            "clock.counts",
+            "firmware.allowed",
+            "evidence.age",
+            "code.measured",
+            "event_log",
+            "ima"
+        ]
+    );
+    assert_eq!(verdict.warnings().len(), 1);
+    assert!(verdict.warnings()[0].contains("code = \"none\""));
+}
+
+#[test]
+fn evidence_for_another_nonce_is_refused_even_when_the_file_claims_the_right_one() {
+    let scene = Scene::new();
+    let old = Nonce::from([0x11; 32]);
+    let mut evidence = scene.evidence_of(scene.sign(&scene.report()), Purpose::Evidence, &old);
+    let verdict = scene.appraise(&evidence);
+    refused(&verdict, "statement.nonce");
+    failed(&verdict, "evidence.nonce");
+    evidence.nonce = nonce();
+    refused(&scene.appraise(&evidence), "statement.nonce");
+}
+
+#[test]
+fn a_quote_made_for_a_session_is_no_evidence() {
+    let scene = Scene::new();
+    let mut evidence = scene.evidence_of(scene.sign(&scene.report()), Purpose::Session, &nonce());
+    let verdict = scene.appraise(&evidence);
+    refused(&verdict, "statement.nonce");
+    failed(&verdict, "evidence.purpose");
+    evidence.purpose = Purpose::Evidence;
+    refused(&scene.appraise(&evidence), "statement.nonce");
+}
+
+#[test]
+fn a_file_that_says_something_else_than_its_quote_is_refused() {
+    let scene = Scene::new();
+    let mut evidence = scene.evidence();
+    evidence.nonce = Nonce::from([1; 32]);
+    refused(&scene.appraise(&evidence), "evidence.nonce");
+    let mut evidence = scene.evidence();
+    evidence.purpose = Purpose::Session;
+    refused(&scene.appraise(&evidence), "evidence.purpose");
+    let mut evidence = scene.evidence();
+    evidence.checkpoint.push(0);
+    refused(&scene.appraise(&evidence), "statement.nonce");
+    let mut evidence = scene.evidence();
+    evidence.checkpoint = vec![0; 70_000];
+    refused(&scene.appraise(&evidence), "statement.nonce");
+}
+
+#[test]
+fn a_report_that_the_quote_does_not_bind_is_refused() {
+    let scene = Scene::new();
+    let mut evidence = scene.evidence();
+    let mut report = scene.report();
+    report.sequence = 99;
+    evidence.report = scene.sign(&report);
+    refused(&scene.appraise(&evidence), "statement.nonce");
+}
+
+#[test]
+fn a_report_signed_by_another_key_is_refused_even_when_quoted() {
+    let scene = Scene::new();
+    let forged = scene.report().sign(|pae| Person::new(41).sign_bytes(pae)).unwrap();
+    let verdict = scene.appraise(&scene.evidence_of(forged, Purpose::Evidence, &nonce()));
+    refused(&verdict, "report.signature");
+    for unreached in ["report.manifest", "report.node", "evidence.age"] {
+        failed(&verdict, unreached);
+        assert!(verdict.check(unreached).unwrap().detail.starts_with("not reached"));
+    }
+    let mut unsigned = scene.sign(&scene.report());
+    unsigned.signatures.clear();
+    refused(&scene.appraise(&scene.evidence_of(unsigned, Purpose::Evidence, &nonce())), "report.signature");
+}
+
+#[test]
+fn a_report_of_another_manifest_node_or_deployment_is_refused() {
+    let scene = Scene::new();
+    let with = |change: &dyn Fn(&mut Report)| {
+        let mut report = scene.report();
+        change(&mut report);
+        scene.appraise(&scene.evidence_of(scene.sign(&report), Purpose::Evidence, &nonce()))
+    };
+    refused(&with(&|report| report.manifest = fake::no_manifest()), "report.manifest");
+    refused(&with(&|report| report.manifest_version = 2), "report.manifest");
+    refused(
+        &with(&|report| report.deployment = sealstone_attestation::DeploymentId::from_bytes([0; 16])),
+        "report.manifest",
+    );
+    refused(&with(&|report| report.node = "node-2".to_owned()), "report.node");
+}
+
+#[test]
+fn evidence_under_another_manifest_than_the_trusted_one_is_refused() {
+    let scene = Scene::new();
+    let newer = scene.manifest.succeed(&signed(&next(scene.manifest.manifest()), &[&scene.person])).unwrap();
+    let verdict = appraise(&scene.evidence(), &newer, &expectations(), NOW);
+    refused(&verdict, "statement.nonce");
+    failed(&verdict, "manifest.same");
+    failed(&verdict, "report.manifest");
+    let mut evidence = scene.evidence();
+    evidence.manifest = Envelope::parse(newer.envelope()).unwrap();
+    refused(&scene.appraise(&evidence), "manifest.same");
+    let mut evidence = scene.evidence();
+    evidence.manifest.payload_type = "text/plain".to_owned();
+    refused(&scene.appraise(&evidence), "manifest.same");
+}
+
+#[test]
+fn keys_that_are_not_enrolled_together_are_refused() {
+    let scene = Scene::new();
+    let mut foreign = Scene::new();
+    foreign.machine = Machine::new("node-1", 9);
+    let verdict = scene.appraise(&foreign.evidence());
+    refused(&verdict, "quote.magic");
+    failed(&verdict, "ak.enrolled");
+    assert!(verdict.check("quote.magic").unwrap().detail.contains("ak.enrolled"));
+    // CVE-2021-3406: the EK of one machine beside the AK of another, both enrolled.
+    let mut mixed = scene.evidence();
+    mixed.ek = Machine::new("node-2", 2).ek.public();
+    failed(&scene.appraise(&mixed), "ak.enrolled");
+    let mut other = scene.evidence();
+    other.ak = Machine::new("node-2", 2).ak.public();
+    other.ek = Machine::new("node-2", 2).ek.public();
+    failed(&scene.appraise(&other), "signature.valid");
+}
+
+#[test]
+fn another_node_than_the_expected_one_is_refused() {
+    let scene = Scene::new();
+    let of = |node: &str| {
+        let expected = Expectations { node: Some(node.to_owned()), ..expectations() };
+        appraise(&scene.evidence(), &scene.manifest, &expected, NOW)
+    };
+    assert!(of("node-1").accepted());
+    failed(&of("node-2"), "ak.enrolled");
+    failed(&of(""), "ak.enrolled");
+}
+
+#[test]
+fn old_evidence_and_evidence_from_the_future_are_refused() {
+    let scene = Scene::new();
+    let at = |seconds_later: i64, max_age: u64| {
+        let expected = Expectations { max_age: Some(Duration::from_secs(max_age)), ..expectations() };
+        let now = UnixTime::from_secs(NOW.as_secs().checked_add_signed(seconds_later).unwrap());
+        appraise(&scene.evidence(), &scene.manifest, &expected, now)
+    };
+    assert!(at(0, 0).accepted());
+    assert!(at(60, 60).accepted());
+    assert!(at(-300, 60).accepted());
+    refused(&at(61, 60), "evidence.age");
+    refused(&at(-301, 60), "evidence.age");
+}
+
+#[test]
+fn a_clock_that_went_back_is_refused() {
+    let scene = Scene::new();
+    let earlier = ClockInfo { clock: 5_000_001, reset_count: 7, restart_count: 2, safe: true };
+    let expected = Expectations { previous_clock: Some(earlier), ..expectations() };
+    refused(&appraise(&scene.evidence(), &scene.manifest, &expected, NOW), "clock.forward");
+}
+
+#[test]
+fn a_machine_in_another_state_is_refused() {
+    let mut scene = Scene::new();
+    scene.machine.pcrs = pcr_values(&[(0, 0xa0), (4, 0xa4), (7, 0xff)]);
+    refused(&scene.appraise(&scene.evidence()), "state.approved");
+}
+
+#[test]
+fn code_that_must_be_measured_is_not_assumed() {
+    for code in [CodeMeasurement::Verity, CodeMeasurement::Ima] {
+        let scene = Scene::with(|draft| draft.code = code);
+        refused(&scene.appraise(&scene.evidence()), "code.measured");
+    }
+}
+
+#[test]
+fn a_protection_that_is_off_and_missing_shares_are_warned_of() {
+    let scene = Scene::new();
+    let mut report = scene.report();
+    report.protections[0].active = false;
+    report.unfunded = true;
+    let verdict = scene.appraise(&scene.evidence_of(scene.sign(&report), Purpose::Evidence, &nonce()));
+    assert!(verdict.accepted());
+    assert_eq!(verdict.warnings().len(), 3);
+    assert!(verdict.warnings()[0].contains("\"yama\""));
+}
+
+#[test]
+fn a_file_that_is_not_exactly_evidence_is_refused() {
+    let scene = Scene::new();
+    let text = String::from_utf8(scene.evidence().to_json()).unwrap();
+    for (from, to) in [
+        ("\"purpose\":\"evidence\"", "\"purpose\":\"Evidence\""),
+        ("\"purpose\":\"evidence\"", "\"purpose\":\"evidence\",\"x\":1"),
+        ("\"nonce\":\"", "\"nonce\":\"\",\"nonce\":\""),
+        ("\"checkpoint\":\"", "\"checkpoint\":\"0"),
+        ("\"event_log\":\"", "\"event_log\":\"="),
+        ("\"attest\":\"ff", "\"attest\":\"xx"),
+        ("\"signatures\":[{", "\"signatures\":[{\"x\":1,"),
+    ] {
+        assert!(text.contains(from), "{from}");
+        let edited = text.replacen(from, to, 1);
+        let parsed = Evidence::parse(edited.as_bytes());
+        assert!(matches!(parsed, Err(EvidenceError::Malformed(_))), "{to}");
+    }
+    let short = format!("\"nonce\":\"{}\"", "5a".repeat(15));
+    let edited = text.replacen(&format!("\"nonce\":\"{}\"", "5a".repeat(32)), &short, 1);
+    assert!(matches!(Evidence::parse(edited.as_bytes()), Err(EvidenceError::Malformed(_))));
+    let edited = text.replacen("\"format\":1", "\"format\":2", 1);
+    assert_eq!(Evidence::parse(edited.as_bytes()), Err(EvidenceError::Format { found: 2 }));
+    let mut many = scene.evidence();
+    many.ek_certificates = vec![sealstone_attestation::HexBytes(vec![0x30]); 9];
+    assert_eq!(Evidence::parse(&many.to_json()), Err(EvidenceError::Certificates { found: 9 }));
+    many.ek_certificates.clear();
+    many.checkpoint = vec![0; 65_536];
+    assert_eq!(Evidence::parse(&many.to_json()), Err(EvidenceError::Checkpoint { found: 65_536 }));
+    for length in (0..text.len()).step_by(97) {
+        assert!(Evidence::parse(&text.as_bytes()[..length]).is_err());
+    }
+}
