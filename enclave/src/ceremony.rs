@@ -14,6 +14,7 @@ use crate::derive::Root;
 use crate::payload::SealPayload;
 use crate::refuse::{Refuse, refuse};
 use crate::report_key::{REPORT_SEED_LEN, ReportKey};
+use crate::secret;
 use crate::state_file::{Slot, State};
 use crate::tpm::{AuthValue, Ceremony, PcrState, Relay, SealPolicy, TpmError};
 
@@ -34,6 +35,7 @@ impl Enclave {
         let envelope = lock(&self.upload).take()?;
         let manifest =
             VerifiedManifest::first(&envelope, self.settings.authority).map_err(manifest_refused)?;
+        demands_met(manifest.manifest())?;
         let enrolled = enrolled(manifest.manifest(), node)?;
 
         let mut tpm = Ceremony::open(relay, enrolled.ek(), hints.ek_handle).map_err(tpm_refused)?;
@@ -151,6 +153,7 @@ impl Enclave {
             refuse(RefusalCode::Internal, "what was unsealed is no payload of this version")
         })?;
         let manifest = believed(slot.manifest.as_bytes(), payload.authority, payload.least_version)?;
+        demands_met(manifest.manifest())?;
         if state.check.as_ref() != Some(&payload.root.check_value()) {
             return Err(refuse(
                 RefusalCode::KeyMismatch,
@@ -193,6 +196,7 @@ impl Enclave {
             let life = self.life();
             let unlocked = life.unlocked()?;
             let next = unlocked.manifest.succeed(&envelope).map_err(manifest_refused)?;
+            demands_met(next.manifest())?;
             if next.digest() == unlocked.manifest.digest() {
                 drop(life);
                 return Ok(self.status());
@@ -312,6 +316,16 @@ fn believed(
     Ok(manifest)
 }
 
+/// What the manifest demands of the enclave's process.
+fn demands_met(manifest: &Manifest) -> Result<(), Refuse> {
+    if manifest.enclave().require_secret_memory && secret::kind() != secret::Kind::MemfdSecret {
+        let detail =
+            "the manifest demands secret memory, and this enclave runs without: boot with secretmem.enable=1";
+        return Err(refuse(RefusalCode::ManifestRefused, detail));
+    }
+    Ok(())
+}
+
 fn enrolled<'m>(manifest: &'m Manifest, node: &str) -> Result<&'m Node, Refuse> {
     manifest.node_by_name(node).ok_or_else(|| {
         refuse(RefusalCode::NotEnrolled, format!("the manifest does not enrol a node named {node:?}"))
@@ -350,9 +364,9 @@ fn tpm_refused(error: TpmError) -> Refuse {
         TpmError::NotEnrolled { .. } => RefusalCode::TpmNotEnrolled,
         TpmError::NotAuthentic { .. } | TpmError::Malformed { .. } => RefusalCode::TpmNotAuthentic,
         TpmError::PcrMismatch { .. } => RefusalCode::SealStateMismatch,
-        TpmError::CounterMismatch { .. } | TpmError::CounterMissing { .. } | TpmError::CounterExists { .. } => {
-            RefusalCode::SealRollback
-        }
+        TpmError::CounterMismatch { .. }
+        | TpmError::CounterMissing { .. }
+        | TpmError::CounterExists { .. } => RefusalCode::SealRollback,
         TpmError::OtherParent => RefusalCode::TpmNotEnrolled,
         TpmError::OtherPolicy => RefusalCode::StateFile,
         _ => RefusalCode::TpmError,

@@ -40,6 +40,8 @@ pub struct Config {
     pub nv_index: u32,
     /// How many signatures are made at once.
     pub signing_threads: usize,
+    /// Whether to refuse to start without secret memory.
+    pub require_secret_memory: bool,
 }
 
 /// Why a configuration is refused.
@@ -85,6 +87,7 @@ struct Raw {
     authority: String,
     nv_index: Option<String>,
     signing_threads: Option<usize>,
+    require_secret_memory: Option<bool>,
 }
 
 impl Config {
@@ -115,6 +118,7 @@ impl Config {
             authority,
             nv_index,
             signing_threads,
+            require_secret_memory,
         } = raw;
         let field = |field, reason: String| ConfigError::Field { path: path.to_owned(), field, reason };
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -145,6 +149,7 @@ impl Config {
                 .map_err(|error| field("authority", error.to_string()))?,
             nv_index,
             signing_threads,
+            require_secret_memory: require_secret_memory.unwrap_or(true),
         })
     }
 }

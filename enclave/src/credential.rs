@@ -10,6 +10,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::durable;
+use crate::secret::Secret;
 use crate::tpm::AuthValue;
 
 /// Bytes of the credential.
@@ -17,7 +18,7 @@ const CREDENTIAL_LEN: usize = 32;
 
 /// The credential, wiped on drop.
 #[allow(missing_debug_implementations, reason = "a secret is never printed")]
-pub struct Credential(Zeroizing<[u8; CREDENTIAL_LEN]>);
+pub struct Credential(Secret<CREDENTIAL_LEN>);
 
 impl Credential {
     /// Reads the credential (64 hex digits, for example a systemd credential), or makes one at first start.
@@ -28,9 +29,10 @@ impl Credential {
         match durable::read_capped(path, 2 * CREDENTIAL_LEN + 2) {
             Ok(text) => Self::parse(&Zeroizing::new(text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut secret = Zeroizing::new([0; CREDENTIAL_LEN]);
-                getrandom::fill(&mut secret[..]).map_err(io::Error::other)?;
-                let text = Zeroizing::new(hex::encode(&secret[..]));
+                let mut drawn = Ok(());
+                let secret = Secret::<CREDENTIAL_LEN>::filled(|secret| drawn = getrandom::fill(secret));
+                drawn.map_err(io::Error::other)?;
+                let text = Zeroizing::new(hex::encode(secret.expose()));
                 durable::create(path, text.as_bytes())?;
                 Ok(Self(secret))
             }
@@ -39,9 +41,9 @@ impl Credential {
     }
 
     fn parse(text: &[u8]) -> io::Result<Self> {
-        let mut secret = Zeroizing::new([0; CREDENTIAL_LEN]);
-        hex::decode_to_slice(text.trim_ascii(), &mut secret[..])
-            .map_err(|_| io::Error::other("expected 64 hex digits"))?;
+        let mut decoded = Ok(());
+        let secret = Secret::filled(|secret| decoded = hex::decode_to_slice(text.trim_ascii(), secret));
+        decoded.map_err(|_| io::Error::other("expected 64 hex digits"))?;
         Ok(Self(secret))
     }
 
@@ -59,7 +61,9 @@ impl Credential {
 
     fn expand(&self, label: &[u8]) -> AuthValue {
         let mut auth = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(None, &self.0[..]).expand(label, &mut auth[..]).expect("32 bytes are one hash");
+        Hkdf::<Sha256>::new(None, self.0.expose())
+            .expand(label, &mut auth[..])
+            .expect("32 bytes are one hash");
         AuthValue::new(&auth)
     }
 }
@@ -74,7 +78,7 @@ mod tests {
         let path = folder.path().join("credential");
         let made = Credential::load_or_create(&path).unwrap();
         let read = Credential::load_or_create(&path).unwrap();
-        assert_eq!(made.0[..], read.0[..]);
+        assert_eq!(made.0.expose(), read.0.expose());
     }
 
     #[test]

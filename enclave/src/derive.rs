@@ -9,6 +9,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::secret::Secret;
 use crate::signing_key::SigningKey;
 
 /// Bytes of a root.
@@ -21,19 +22,14 @@ const ROOT_LABEL: &[u8] = b"sealstone/root/v1";
 const INTERNAL_LABEL: &[u8] = b"sealstone/internal/v1";
 
 /// The secret from which every key of a deployment derives. No `Clone`, no `Debug`.
-#[derive(zeroize::ZeroizeOnDrop)]
 #[allow(missing_debug_implementations, reason = "a root is never printed")]
-pub struct Root(Box<[u8; ROOT_LEN]>);
+pub struct Root(Secret<ROOT_LEN>);
 
 impl Root {
-    /// Takes the root out of wiped memory, for example an unsealed payload.
-    ///
-    /// Boxed first and filled in place, so that moving the value leaves no copy behind.
+    /// Copies the root into secret memory, for example out of an unsealed payload, which its owner wipes.
     #[must_use]
     pub fn from_bytes(bytes: &[u8; ROOT_LEN]) -> Self {
-        let mut root = Self(Box::new([0; ROOT_LEN]));
-        root.0.copy_from_slice(bytes);
-        root
+        Self(Secret::copied(bytes))
     }
 
     /// A root from parts, all of which are needed: `HKDF-Extract(label, lp(name) ‖ lp(part) ‖ …)`, sorted by
@@ -51,8 +47,7 @@ impl Root {
             }
         }
         let (mut output, _) = Hkdf::<Sha256>::extract(Some(ROOT_LABEL), &ikm);
-        let mut root = Self(Box::new([0; ROOT_LEN]));
-        root.0.copy_from_slice(&output);
+        let root = Self(Secret::filled(|root| root.copy_from_slice(&output)));
         output.as_mut_slice().zeroize();
         root
     }
@@ -60,7 +55,7 @@ impl Root {
     /// The bytes, for sealing only.
     #[must_use]
     pub fn danger_bytes(&self) -> &[u8; ROOT_LEN] {
-        &self.0
+        self.0.expose()
     }
 
     /// The key of a path below a binding.
@@ -87,7 +82,7 @@ impl Root {
 
     /// The PRK, and the same as keyed HMAC state; hmac and sha2 wipe theirs on drop (feature `zeroize`).
     fn prk(&self, salt: &[u8]) -> (Zeroizing<[u8; 32]>, Hkdf<Sha256>) {
-        let (mut output, hkdf) = Hkdf::<Sha256>::extract(Some(salt), self.0.as_slice());
+        let (mut output, hkdf) = Hkdf::<Sha256>::extract(Some(salt), self.0.expose());
         let mut prk = Zeroizing::new([0; 32]);
         prk.copy_from_slice(&output);
         output.as_mut_slice().zeroize();
@@ -97,7 +92,7 @@ impl Root {
 
 impl ConstantTimeEq for Root {
     fn ct_eq(&self, other: &Self) -> subtle::Choice {
-        self.0.as_slice().ct_eq(other.0.as_slice())
+        self.0.expose().as_slice().ct_eq(other.0.expose().as_slice())
     }
 }
 

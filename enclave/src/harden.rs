@@ -11,6 +11,8 @@ use rustix::process::{
 use rustix::thread::{no_new_privs, set_no_new_privs};
 use sealstone_attestation::Protection;
 
+use crate::secret;
+
 /// Gives up core dumps, `/proc/PID/mem` for others of the same user, new privileges, and swapping.
 ///
 /// Failures are not returned: [`measure`] finds them, and the report names them.
@@ -52,10 +54,13 @@ pub fn measure() -> Vec<Protection> {
         protection("memory_locked", locked > 0, format!("VmLck {locked} KiB")),
         protection(
             "secret_memory",
-            false,
-            "secrets are in ordinary memory of this process, wiped after use; not yet in memfd_secret"
-                .to_owned(),
+            secret::kind() == secret::Kind::MemfdSecret,
+            match secret::kind() {
+                secret::Kind::MemfdSecret => "root, report key, credential: memfd_secret".to_owned(),
+                secret::Kind::Locked => "root, report key, credential: locked ordinary memory".to_owned(),
+            },
         ),
+        protection("secret_stacks", false, "an operation's temporaries are on ordinary stacks".to_owned()),
         protection(
             "ptrace_forbidden",
             scope.as_deref() == Some("3"),

@@ -7,6 +7,7 @@
 //! * [`core`]: the phases and what each answers; [`ceremony`]: what changes the seal.
 //! * [`tpm`]: TPM commands through an untrusted relay.
 //! * [`server`]: connections, the signing pool.
+//! * [`secret`]: memory that nobody else reads.
 //! * [`state_file`], [`payload`], [`credential`], [`durable`]: what is on disk and in the seal.
 #![deny(unsafe_code)]
 
@@ -23,6 +24,7 @@ pub mod payload;
 pub mod receipts;
 pub mod refuse;
 pub mod report_key;
+pub mod secret;
 pub mod server;
 pub mod session;
 pub mod signing_key;

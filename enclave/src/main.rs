@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sealstone_enclave::config::Config;
 use sealstone_enclave::server::Server;
-use sealstone_enclave::{build_info, core, credential, harden, state_file};
+use sealstone_enclave::{build_info, core, credential, harden, secret, state_file};
 use sealstone_wire::address::Listener;
 use sealstone_wire::channel::ChannelKey;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -91,6 +91,12 @@ fn channel_key(path: &Path) -> Result<ChannelKey, String> {
 
 fn serve(config: &Config) -> Result<(), String> {
     harden::harden();
+    let memory = secret::init(config.require_secret_memory).map_err(|error| error.to_string())?;
+    if memory == secret::Kind::Locked {
+        eprintln!(
+            "sealstone-enclave: warning: no secret memory; secrets are in locked memory that root can read"
+        );
+    }
     let channel_key = channel_key(&config.channel_key_file)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
         .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;

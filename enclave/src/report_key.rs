@@ -1,37 +1,48 @@
 //! The Ed25519 key under the seal that signs reports, receipts and audit checkpoints, nothing else.
 
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::hazmat::{ExpandedSecretKey, raw_sign};
+use ed25519_dalek::{SigningKey, VerifyingKey};
 use sealstone_attestation::Signature64;
+use sha2::Sha512;
+
+use crate::secret::Secret;
 
 /// Bytes of the seed (RFC 8032).
 pub const REPORT_SEED_LEN: usize = 32;
 
-/// The key and its seed, wiped on drop.
+/// The key: its seed in secret memory, its public half beside it.
 #[allow(missing_debug_implementations, reason = "a private key is never printed")]
-pub struct ReportKey(Box<SigningKey>);
+pub struct ReportKey {
+    seed: Secret<REPORT_SEED_LEN>,
+    public: VerifyingKey,
+}
 
 impl ReportKey {
     /// From its seed.
     #[must_use]
     pub fn from_seed(seed: &[u8; REPORT_SEED_LEN]) -> Self {
-        Self(Box::new(SigningKey::from_bytes(seed)))
+        let public = SigningKey::from_bytes(seed).verifying_key();
+        Self { seed: Secret::copied(seed), public }
     }
 
     /// The public half.
     #[must_use]
     pub fn public(&self) -> [u8; 32] {
-        self.0.verifying_key().to_bytes()
+        self.public.to_bytes()
     }
 
     /// Signs bytes that begin with their own domain label: a DSSE encoding, or a receipt.
+    ///
+    /// The public half is the seed's own, computed above: RFC 8032 signing with a foreign one would leak the key.
     #[must_use]
     pub fn sign(&self, labelled: &[u8]) -> Signature64 {
-        Signature64::from_bytes(self.0.sign(labelled).to_bytes())
+        let expanded = ExpandedSecretKey::from(self.seed.expose());
+        Signature64::from_bytes(raw_sign::<Sha512>(&expanded, labelled, &self.public).to_bytes())
     }
 
     /// The seed, for sealing only.
     #[must_use]
     pub fn danger_seed(&self) -> &[u8; REPORT_SEED_LEN] {
-        self.0.as_bytes()
+        self.seed.expose()
     }
 }

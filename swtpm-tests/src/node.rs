@@ -72,7 +72,7 @@ impl Node {
         let path = node.path("").display().to_string();
         let _ = node.cli(&["init", "--dir", &path, "--node", NAME, "--tcti", &tcti, "--new-authority", "alice"]).expect(0);
         // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
-        node.edit("agent.toml", |text| text.replace("ek = \"rsa2048\"", "ek = \"p256\""));
+        node.edit("agent.toml", |text| text.replace("[tpm]\n", "[tpm]\nek = \"p256\"\n"));
         node
     }
 

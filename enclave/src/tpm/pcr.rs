@@ -109,3 +109,41 @@ fn selected(bank: PcrBank, selection: &TpmlPcrSelection) -> Option<Vec<PcrIndex>
     // Two entries for one bank could name a PCR twice.
     pcrs.is_sorted_by(|a, b| a < b).then_some(pcrs)
 }
+
+#[cfg(test)]
+mod tests {
+    use tpm2_protocol::data::TpmsPcrSelect;
+
+    use super::*;
+
+    fn list(entries: &[(TpmAlgId, [u8; 4])]) -> TpmlPcrSelection {
+        let mut list = TpmlPcrSelection::new();
+        for (hash, bitmap) in entries {
+            let pcr_select = TpmsPcrSelect::try_from(&bitmap[..]).unwrap();
+            list.try_push(TpmsPcrSelection { hash: *hash, pcr_select }).unwrap();
+        }
+        list
+    }
+
+    fn numbers(entries: &[(TpmAlgId, [u8; 4])]) -> Option<Vec<u8>> {
+        let pcrs = selected(PcrBank::Sha256, &list(entries))?;
+        Some(pcrs.into_iter().map(PcrIndex::get).collect())
+    }
+
+    #[test]
+    fn a_selection_is_read_in_the_order_of_its_values() {
+        assert_eq!(numbers(&[]), Some(vec![]));
+        assert_eq!(numbers(&[(TpmAlgId::Sha256, [0x81, 0, 0x80, 0])]), Some(vec![0, 7, 23]));
+        let empty_first = [(TpmAlgId::Sha384, [0; 4]), (TpmAlgId::Sha256, [2, 0, 0, 0])];
+        assert_eq!(numbers(&empty_first), Some(vec![1]));
+    }
+
+    #[test]
+    fn a_selection_in_another_bank_twice_or_beyond_the_last_pcr_is_refused() {
+        assert_eq!(numbers(&[(TpmAlgId::Sha384, [1, 0, 0, 0])]), None);
+        assert_eq!(numbers(&[(TpmAlgId::Sha256, [0, 0, 0, 1])]), None);
+        assert_eq!(numbers(&[(TpmAlgId::Sha256, [1, 0, 0, 0]); 2]), None);
+        let mixed = [(TpmAlgId::Sha256, [1, 0, 0, 0]), (TpmAlgId::Sha384, [2, 0, 0, 0])];
+        assert_eq!(numbers(&mixed), None);
+    }
+}

@@ -204,3 +204,127 @@ impl ResponseAuthorisation {
         whole.then_some(Self { nonce_tpm: *nonce_tpm, attributes: *attributes, hmac })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::command::parameters;
+    use super::*;
+
+    const SALT: [u8; 32] = [5; 32];
+    const PLAINTEXT: [u8; 7] = [0, 5, 10, 20, 30, 40, 50];
+
+    fn session() -> Session {
+        Session::new(0x0200_0000, &SALT, &[1; NONCE_LEN], [2; NONCE_LEN])
+    }
+
+    fn unseal() -> (Prepared, Use<'static>) {
+        let usage = Use::authorise(b"auth").encrypt_response();
+        let prepared = session().prepare(Command::new(TpmCc::Unseal, Vec::new(), parameters(&[])), usage);
+        (prepared.unwrap(), usage)
+    }
+
+    /// What the TPM answers: encrypted, then authenticated.
+    fn answer(prepared: &Prepared, usage: Use<'_>) -> Vec<u8> {
+        let nonce_tpm = [3; NONCE_LEN];
+        let mut body = PLAINTEXT.to_vec();
+        let (key, iv) = session().cfb_key_and_iv(usage.auth, &nonce_tpm, &prepared.nonce_caller);
+        cfb_mode::Encryptor::<Aes128>::new((&*key).into(), (&*iv).into()).encrypt(&mut body[2..]);
+        let rp_hash = sha256(&[&[0; 4], &TpmCc::Unseal.value().to_be_bytes(), &body]);
+        let attributes = [usage.attributes.bits()];
+        let hmac = hmac_sha256(
+            &session().hmac_key(usage.auth),
+            &[&rp_hash, &nonce_tpm, &prepared.nonce_caller, &attributes],
+        );
+        let sessions = [&[0, 32][..], &nonce_tpm, &attributes, &[0, 32], &hmac[..]].concat();
+        let body = [&7u32.to_be_bytes()[..], &body, &sessions].concat();
+        let size = u32::try_from(10 + body.len()).unwrap();
+        [&[0x80, 0x02][..], &size.to_be_bytes(), &[0; 4], &body].concat()
+    }
+
+    #[test]
+    fn a_genuine_response_is_decrypted_and_rolls_the_nonce_once() {
+        let (prepared, usage) = unseal();
+        let response = answer(&prepared, usage);
+        let mut session = session();
+        assert_eq!(session.accept(&response, &prepared, usage).unwrap().parameters[..], PLAINTEXT);
+        let (next, _) = unseal();
+        assert!(matches!(session.accept(&response, &next, usage), Err(TpmError::NotAuthentic { .. })));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused_and_does_not_roll_the_nonce() {
+        let (prepared, usage) = unseal();
+        let response = answer(&prepared, usage);
+        let mut session = session();
+        for position in 0..response.len() {
+            for bit in 0..8 {
+                let mut altered = response.clone();
+                altered[position] ^= 1 << bit;
+                assert!(session.accept(&altered, &prepared, usage).is_err(), "byte {position}, bit {bit}");
+            }
+        }
+        assert!(session.accept(&response, &prepared, usage).is_ok());
+    }
+
+    #[test]
+    fn every_truncated_or_lengthened_response_is_refused() {
+        let (prepared, usage) = unseal();
+        let response = answer(&prepared, usage);
+        let with_own_size = |mut bytes: Vec<u8>| {
+            if let (Ok(size), Some(field)) = (u32::try_from(bytes.len()), bytes.get_mut(2..6)) {
+                field.copy_from_slice(&size.to_be_bytes());
+            }
+            bytes
+        };
+        for len in 0..response.len() {
+            let short = response[..len].to_vec();
+            assert!(session().accept(&short, &prepared, usage).is_err(), "{len} bytes");
+            assert!(session().accept(&with_own_size(short), &prepared, usage).is_err(), "{len} bytes");
+        }
+        // A second session, as if the command had had two.
+        let twice = [&response[..], &response[response.len() - 69..]].concat();
+        let refused = session().accept(&with_own_size(twice), &prepared, usage).err();
+        assert!(matches!(refused, Some(TpmError::Malformed { .. })), "{refused:?}");
+    }
+
+    #[test]
+    fn other_keys_other_auth_values_and_other_commands_do_not_verify() {
+        let (prepared, usage) = unseal();
+        let response = answer(&prepared, usage);
+        let not_authentic = |result: Result<Response, TpmError>| {
+            assert!(matches!(result.err(), Some(TpmError::NotAuthentic { .. })));
+        };
+        let mut other_salt = Session::new(0x0200_0000, &[6; 32], &[1; NONCE_LEN], [2; NONCE_LEN]);
+        not_authentic(other_salt.accept(&response, &prepared, usage));
+        let other_auth = Use::authorise(b"other").encrypt_response();
+        not_authentic(session().accept(&response, &prepared, other_auth));
+        not_authentic(session().accept(&response, &prepared, Use::authorise(b"auth")));
+        let other_command = Prepared { code: TpmCc::NvRead, ..unseal().0 };
+        not_authentic(session().accept(&response, &other_command, usage));
+    }
+
+    #[test]
+    fn a_secret_parameter_leaves_encrypted_and_never_twice_the_same() {
+        let create = || {
+            let command = Command::new(TpmCc::Create, Vec::new(), Zeroizing::new(PLAINTEXT.to_vec()));
+            session().prepare(command, Use::authorise(&[]).encrypt_command()).unwrap().frame
+        };
+        let (one, other) = (create(), create());
+        assert!(!one.ends_with(&PLAINTEXT[2..]) && one != other);
+        assert_eq!(one[one.len() - 7..][..2], PLAINTEXT[..2], "the size stays readable");
+    }
+
+    proptest! {
+        #[test]
+        fn no_response_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), tag in 0u8..3) {
+            let (prepared, usage) = unseal();
+            prop_assert!(session().accept(&bytes, &prepared, usage).is_err());
+            // With a header that leads further in.
+            let size = u32::try_from(10 + bytes.len()).unwrap();
+            let framed = [&[0x80, tag][..], &size.to_be_bytes(), &[0; 4], &bytes].concat();
+            prop_assert!(session().accept(&framed, &prepared, usage).is_err());
+        }
+    }
+}

@@ -106,6 +106,31 @@ impl Swtpm {
         self.run::<_, TpmFlushContextResponse>(&command, &[]).unwrap();
     }
 
+    /// Gives up all PCR banks but one, from now on, as firmware can.
+    pub fn keep_only(&self, kept: PcrBank) {
+        let mut pcr_allocation = TpmlPcrSelection::new();
+        for bank in PcrBank::ALL {
+            let hash = TpmAlgId::try_from(bank.algorithm_id()).unwrap();
+            let bits = if bank == kept { [0xff; 3] } else { [0; 3] };
+            let pcr_select = TpmsPcrSelect::try_from(&bits[..]).unwrap();
+            pcr_allocation.try_push(TpmsPcrSelection { hash, pcr_select }).unwrap();
+        }
+        let command = TpmPcrAllocateCommand { handles: [handle(TpmRh::Platform.value())], pcr_allocation };
+        self.run::<_, TpmPcrAllocateResponse>(&command, &[password(&[])]).unwrap();
+        self.restart();
+    }
+
+    pub fn flush_all_objects(&self) {
+        self.handles_from(0x8000_0000).into_iter().for_each(|object| self.flush(object));
+    }
+
+    /// Frees what a ceremony that was lied to could not: the next one shall fail for its own reason only.
+    pub fn flush_everything(&self) {
+        self.flush_all_objects();
+        let sessions = [0x0200_0000, 0x0300_0000].into_iter().flat_map(|kind| self.handles_from(kind));
+        sessions.for_each(|session| self.flush(session));
+    }
+
     /// The handles that the TPM holds from this one on, of its kind.
     pub fn handles_from(&self, first: u32) -> Vec<u32> {
         let command = TpmGetCapabilityCommand {

@@ -87,6 +87,17 @@ impl Swtpm {
     }
 }
 
+impl Swtpm {
+    /// Removes a persistent key.
+    pub fn evict(&self, persistent: u32) {
+        let command = TpmEvictControlCommand {
+            handles: [handle(TpmRh::Owner.value()), handle(persistent)],
+            persistent_handle: handle(persistent),
+        };
+        self.run::<_, TpmEvictControlResponse>(&command, &[password(&[])]).unwrap();
+    }
+}
+
 pub fn aes_cfb(bits: u16) -> TpmtSymDefObject {
     TpmtSymDefObject {
         algorithm: TpmAlgId::Aes,
@@ -95,17 +106,22 @@ pub fn aes_cfb(bits: u16) -> TpmtSymDefObject {
     }
 }
 
-/// The storage key's template with something in `unique`: another key of the same kind.
-pub fn other_storage_key(seed: u8) -> TpmtPublic {
-    let coordinate = Tpm2bEccParameter::try_from(&[seed; 32][..]).unwrap();
+/// The storage key's template.
+pub fn storage_key() -> TpmtPublic {
     TpmtPublic {
         object_type: TpmAlgId::Ecc,
         name_alg: TpmAlgId::Sha256,
         object_attributes: TpmaObject::from_bits_truncate(0x0003_0472),
         auth_policy: Tpm2bDigest::default(),
         parameters: ecc(aes_cfb(128), TpmEccCurve::NistP256),
-        unique: TpmuPublicId::Ecc(TpmsEccPoint { x: coordinate, y: coordinate }),
+        unique: TpmuPublicId::Ecc(TpmsEccPoint::default()),
     }
+}
+
+/// The storage key's template with something in `unique`: another key of the same kind.
+pub fn other_storage_key(seed: u8) -> TpmtPublic {
+    let coordinate = Tpm2bEccParameter::try_from(&[seed; 32][..]).unwrap();
+    TpmtPublic { unique: TpmuPublicId::Ecc(TpmsEccPoint { x: coordinate, y: coordinate }), ..storage_key() }
 }
 
 fn ecc(symmetric: TpmtSymDefObject, curve_id: TpmEccCurve) -> TpmuPublicParms {

@@ -1,7 +1,9 @@
 //! A relay that keeps what it saw, and does with each command what a test says.
 
 use sealstone_enclave::tpm::{Relay, RelayError};
+use tpm2_protocol::data::TpmCc;
 
+use super::commands::is;
 use super::swtpm::Swtpm;
 
 /// One relayed command and its response.
@@ -30,6 +32,11 @@ impl<'t> TapRelay<'t> {
         conduct: impl FnMut(&Swtpm, &[u8], &[Exchange]) -> Result<Vec<u8>, RelayError> + 't,
     ) -> Self {
         Self { tpm, conduct: Box::new(conduct), seen: Vec::new() }
+    }
+
+    /// How often this command was relayed.
+    pub fn commands(&self, code: TpmCc) -> usize {
+        self.seen.iter().filter(|exchange| is(&exchange.command, code)).count()
     }
 
     /// Whether these bytes went over the wire.
