@@ -190,6 +190,8 @@ fn exit_for(status: StatusCode, code: &str) -> Exit {
         "ATTESTATION_FAILED"
         | "NO_SESSION"
         | "STORE_ROLLED_BACK"
+        | "STORE_FOREIGN"
+        | "LOCKED_BY_OPERATOR"
         | "NONCE_ALREADY_USED"
         | "KEY_MISMATCH"
         | "BINDING_REFUSED"
@@ -224,7 +226,16 @@ fn action_for(code: &str) -> Option<&'static str> {
             "use the next nonce; this one has signed, or may have signed, another payload"
         }
         "STORE_ROLLED_BACK" => "do not sign from this store: restore the newest copy of it",
-        "OVERLOADED" | "BUSY" => "try again in a moment",
+        "OVERLOADED" | "BUSY" | "STARTING" => "try again in a moment",
+        "OUTCOME_UNKNOWN" | "TIMEOUT" => {
+            "repeat the very same request: it has the same answer, and its nonce is never spent twice"
+        }
+        "ASSET_UNKNOWN" => "see `sealstone asset list`, or create it with `sealstone asset create`",
+        "FORBIDDEN" => "have your user listed in [api] allowed_uids of agent.toml",
+        "ENCLAVE_UNREACHABLE" => "start sealstone-enclave, and run `sealstone doctor`",
+        "LOCKED_BY_OPERATOR" => "start the agent again when it may unlock the enclave",
+        "STORE_FOREIGN" => "give this node its own store: [store] path in agent.toml",
+        "STORE_FULL" => "make room on the store's disk",
         "UNPROVISIONED" => "apply a signed manifest: `sealstone manifest apply F --provision NODE`",
         "LOCKED" => {
             "run `sealstone status`; the agent unlocks the enclave when the TPM and the state allow it"

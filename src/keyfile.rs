@@ -232,6 +232,22 @@ mod tests {
     }
 
     #[test]
+    fn openssl_reads_a_public_key_of_every_algorithm() {
+        let k256 = k256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        let keys = [
+            AuthoritySigner::generate(Algorithm::Es256).unwrap().public_key(),
+            AuthoritySigner::generate(Algorithm::EdDsa).unwrap().public_key(),
+            PublicKey::from(k256.verifying_key()),
+        ];
+        for key in keys {
+            let dir = tempfile::tempdir().unwrap();
+            let path = file(dir.path(), "k.pem", &public_pem(&key), PUBLIC_MODE);
+            let read = openssl(&["pkey", "-pubin", "-pubcheck", "-noout", "-in", path.to_str().unwrap()]);
+            assert!(read.status.success(), "{read:?}");
+        }
+    }
+
+    #[test]
     fn what_openssl_makes_is_read() {
         for args in
             [&["-algorithm", "ED25519"][..], &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"]]

@@ -1,14 +1,15 @@
 //! `sealstone verify`: appraise evidence offline, on any machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use sealstone_attestation::{
-    AuthorityDigest, Envelope, Evidence, Expectations, Nonce, Outcome, Purpose, UnixTime, Verdict,
-    VerifiedManifest, appraise,
+    AuthorityDigest, Evidence, Expectations, Nonce, Outcome, Purpose, UnixTime, Verdict, VerifiedManifest,
+    appraise,
 };
 use serde_json::json;
 
+use super::manifest::Unverified;
 use super::now;
 use crate::failure::{Failure, chain};
 use crate::files;
@@ -57,7 +58,7 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
         )
     })?;
     let envelope = match &manifest {
-        Some(path) => files::read(path, "a manifest's envelope", Envelope::BYTES_MAX)?,
+        Some(path) => Unverified::read(path)?.bytes,
         None => evidence.manifest.to_json(),
     };
     let trusted = match authority {
@@ -66,7 +67,7 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     };
     let trusted = match trusted {
         Ok(trusted) => trusted,
-        Err(error) => return manifest_refused(manifest.as_deref(), &chain(&error)),
+        Err(error) => return Ok(manifest_refused(&chain(&error))),
     };
     let expectations = Expectations {
         purpose: Purpose::Evidence,
@@ -79,22 +80,14 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     Ok(Answer::verdict(verdict.accepted(), json_of(&verdict), described(&verdict)))
 }
 
-/// A manifest given by hand that is unusable is the caller's to mend; one that came with the evidence and is
-/// not approved is a refusal of the evidence, in the shape of a verdict.
-fn manifest_refused(given: Option<&Path>, reason: &str) -> Result<Answer, Failure> {
-    if let Some(path) = given {
-        return Err(Failure::refused(
-            "MANIFEST_REFUSED",
-            format!("expected an approved manifest in {}, found: {reason}", path.display()),
-            "give the manifest that your authority signed",
-        ));
-    }
+/// Without an approved manifest there is nothing to judge by: a refusal in the shape of a verdict.
+fn manifest_refused(reason: &str) -> Answer {
     let json = json!({
         "accepted": false,
         "checks": [{"name": "manifest.approved", "result": "failed", "detail": reason}],
         "warnings": [],
     });
-    Ok(Answer::verdict(false, json, format!("FAIL manifest.approved: {}\nrefused\n", shown(reason))))
+    Answer::verdict(false, json, format!("FAIL manifest.approved: {}\nrefused\n", shown(reason)))
 }
 
 fn described(verdict: &Verdict) -> String {

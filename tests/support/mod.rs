@@ -141,7 +141,7 @@ pub(crate) fn endorsement_key(machine: u8) -> Vec<u8> {
     let policy = hex::decode("837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa").unwrap();
     // AES-128-CFB, no scheme.
     let parameters = [0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10];
-    ecc_public(attributes, &policy, &parameters, machine)
+    ecc_public(attributes, &policy, &parameters, [machine; 32])
 }
 
 /// TPMT_PUBLIC of a restricted P-256 signing key.
@@ -150,12 +150,17 @@ pub(crate) fn attestation_key(machine: u8) -> Vec<u8> {
     let attributes = 0x0005_0472_u32;
     // No symmetric algorithm, ECDSA with SHA-256.
     let parameters = [0x00, 0x10, 0x00, 0x18, 0x00, 0x0b];
-    ecc_public(attributes, &[], &parameters, machine.wrapping_add(100))
+    ecc_public(attributes, &[], &parameters, attestation_scalar(machine))
 }
 
-fn ecc_public(attributes: u32, policy: &[u8], parameters: &[u8], scalar: u8) -> Vec<u8> {
+/// The private half of [`attestation_key`].
+pub(crate) fn attestation_scalar(machine: u8) -> [u8; 32] {
+    [machine.wrapping_add(100); 32]
+}
+
+fn ecc_public(attributes: u32, policy: &[u8], parameters: &[u8], scalar: [u8; 32]) -> Vec<u8> {
     use p256::elliptic_curve::sec1::ToSec1Point as _;
-    let secret = p256::SecretKey::from_slice(&[scalar; 32]).unwrap();
+    let secret = p256::SecretKey::from_slice(&scalar).unwrap();
     let point = secret.public_key().to_sec1_point(false);
     let coordinates = &point.as_bytes()[1..];
     let mut out = vec![0x00, 0x23, 0x00, 0x0b];

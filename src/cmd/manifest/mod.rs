@@ -42,14 +42,15 @@ pub(super) fn run(verb: Verb, context: &Context) -> Result<Answer, Failure> {
 }
 
 /// A manifest as it lies in a file: its form is checked, who signed it is not.
-struct Unverified {
-    bytes: Vec<u8>,
+pub(super) struct Unverified {
+    /// The file.
+    pub(super) bytes: Vec<u8>,
     envelope: Envelope,
     manifest: Manifest,
 }
 
 impl Unverified {
-    fn read(path: &Path) -> Result<Self, Failure> {
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
         let bytes = files::read(path, "a manifest's envelope", Envelope::BYTES_MAX)?;
         let envelope = Envelope::parse(&bytes).map_err(|error| not_a_manifest(path, &chain(&error)))?;
         if envelope.payload_type != Manifest::PAYLOAD_TYPE {
