@@ -2,7 +2,20 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod api;
+pub mod assets;
+pub mod attest;
+mod backoff;
+pub mod clock;
 pub mod config;
+pub mod enclave;
+pub mod failure;
 mod files;
+pub mod logging;
+pub mod metrics;
+pub mod reconcile;
+pub mod run;
+pub mod shutdown;
+pub mod signing;
 pub mod store;
 pub mod tpm;

@@ -125,6 +125,27 @@ impl Store {
         self.job(Job::Claim(ask), outcome).await
     }
 
+    /// What stands under a name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn meta(&self, name: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+        let row = sqlx::query("SELECT value FROM meta WHERE name = ?")
+            .bind(name)
+            .fetch_optional(&self.readers)
+            .await?;
+        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    }
+
+    /// Removes a name, so that it can be claimed anew: an operator's decision.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn danger_forget(&self, name: &'static str) -> Result<(), StoreError> {
+        let (ask, outcome) = Ask::new(name);
+        self.job(Job::Forget(ask), outcome).await
+    }
+
     /// Finishes what waits, then closes the file. Later calls fail with [`StoreError::Closed`].
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();

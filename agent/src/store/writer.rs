@@ -44,6 +44,7 @@ pub(super) enum Job {
     BeginEra(Ask<(u64, UnixTime), Progress>),
     AcceptGap(Ask<(u64, u64), ()>),
     Claim(Ask<(&'static str, Vec<u8>), Vec<u8>>),
+    Forget(Ask<&'static str, ()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -103,7 +104,7 @@ impl Writer {
                 // SQLite may have rolled back by itself, as on a full disk; then this fails, rightly.
                 let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
                 self.progress = before;
-                tracing::error!(error = %chain(&error), jobs, "a commit failed; every job in it is refused");
+                tracing::error!(error = %crate::logging::chain(&error), jobs, "a commit failed; every job in it is refused");
                 metrics::counter!("sealstone_store_commit_failures_total").increment(1);
                 Err(error)
             }
@@ -187,6 +188,7 @@ impl Writer {
             Job::BeginEra(ask) => run!(ask, self.begin_era(ask.ask.0, ask.ask.1)),
             Job::AcceptGap(ask) => run!(ask, self.accept_gap(ask.ask.0, ask.ask.1)),
             Job::Claim(ask) => run!(ask, self.claim(ask.ask.0, &ask.ask.1)),
+            Job::Forget(ask) => run!(ask, self.forget(ask.ask)),
             // Sorted out before.
             Job::Reserve(_) | Job::Answer(_) | Job::Close(_) => Ok(()),
         }
@@ -285,6 +287,11 @@ impl Writer {
             .await?;
         Ok(row.try_get(0)?)
     }
+
+    async fn forget(&mut self, name: &'static str) -> Result<(), StoreError> {
+        sqlx::query("DELETE FROM meta WHERE name = ?").bind(name).execute(&mut self.connection).await?;
+        Ok(())
+    }
 }
 
 /// The jobs of one transaction.
@@ -313,16 +320,4 @@ fn finish<A: Send + 'static>(
 ) -> Finish {
     // A caller that no longer waits finds its job done when it asks again.
     Box::new(move |committed| drop(reply.send(committed.and(outcome))))
-}
-
-/// An error with its causes, for one line of log.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,0 +1,120 @@
+//! Assets and public keys.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use sealstone_attestation::Algorithm;
+use sealstone_wire::api::{Asset, AssetBody, AssetList, SessionPublicKey, SignAnswer};
+use sealstone_wire::reply::Reply;
+use sealstone_wire::request::Request;
+use sealstone_wire::{Epoch, KeyPath, PathText, key_path};
+use serde::Deserialize;
+
+use super::Node;
+use super::body::{Asked, Json, Named};
+use crate::assets::{PUBLIC_KEY_DEADLINE, public_key};
+use crate::enclave::CallError;
+use crate::failure::{Failure, open_session};
+use crate::store::AssetEpoch;
+
+/// Query of `GET /v1/keys/{tenant}/{asset}`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AtEpoch {
+    epoch: Option<u64>,
+}
+
+/// Query of `GET /v1/keys/session`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionQuery {
+    tenant: PathText,
+    sender: PathText,
+    #[serde(default)]
+    chain_id: u64,
+    nonce: u64,
+    algorithm: Algorithm,
+}
+
+pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<AssetList>, Failure> {
+    let unfunded = node.reconciler.unfunded();
+    let assets = node.assets.list().await?;
+    Ok(Json(AssetList { assets: assets.iter().map(|asset| shown(asset, unfunded)).collect() }))
+}
+
+pub(super) async fn create(
+    State(node): State<Arc<Node>>,
+    Json(body): Json<AssetBody>,
+) -> Result<Json<Asset>, Failure> {
+    let AssetBody { tenant, asset, algorithm } = body;
+    reconciled(&node).await?;
+    let created = node.assets.create(&tenant, &asset, algorithm).await?;
+    tracing::info!(%tenant, %asset, %algorithm, key_id = %created.key_id, "asset created");
+    Ok(Json(shown(&created, node.reconciler.unfunded())))
+}
+
+pub(super) async fn rotate(
+    State(node): State<Arc<Node>>,
+    Named((tenant, asset)): Named<(PathText, PathText)>,
+) -> Result<Json<Asset>, Failure> {
+    reconciled(&node).await?;
+    let rotated = node.assets.rotate(&tenant, &asset).await?;
+    tracing::info!(%tenant, %asset, epoch = %rotated.epoch, key_id = %rotated.key_id, "asset rotated");
+    Ok(Json(shown(&rotated, node.reconciler.unfunded())))
+}
+
+pub(super) async fn asset(
+    State(node): State<Arc<Node>>,
+    Named((tenant, asset)): Named<(PathText, PathText)>,
+    Asked(AtEpoch { epoch }): Asked<AtEpoch>,
+) -> Result<Json<Asset>, Failure> {
+    let found = match epoch {
+        None => node.assets.newest(&tenant, &asset).await?,
+        Some(epoch) => node.assets.in_epoch(&tenant, &asset, Epoch(epoch)).await?,
+    };
+    Ok(Json(shown(&found, node.reconciler.unfunded())))
+}
+
+pub(super) async fn session(
+    State(node): State<Arc<Node>>,
+    Asked(query): Asked<SessionQuery>,
+) -> Result<Json<SessionPublicKey>, Failure> {
+    let SessionQuery { tenant, sender, chain_id, nonce, algorithm } = query;
+    let now_ms = match node.enclave.call(Request::Clock, PUBLIC_KEY_DEADLINE).await? {
+        Reply::Clock { now_ms } => now_ms,
+        other => return Err(CallError::unexpected("a clock", &other).into()),
+    };
+    let hour = key_path::hour_of(now_ms / 1000);
+    let path = KeyPath::Session { tenant, sender, chain_id, nonce, hour, algorithm };
+    let (key, binding) = public_key(&node.enclave, path, None).await?;
+    Ok(Json(SessionPublicKey {
+        key_id: key.key_id(),
+        public_key: SignAnswer::public_key_hex(&key),
+        jwk: key.jwk(),
+        hour,
+        binding,
+    }))
+}
+
+/// A store that is older than the enclave lacks assets as well as reservations: nothing is added to it.
+async fn reconciled(node: &Node) -> Result<(), Failure> {
+    let state = node.attestor.state().borrow().clone();
+    let (session, era, generation) = open_session(&state)?;
+    node.reconciler.settled(generation, era, session).await.map(drop)
+}
+
+fn shown(asset: &AssetEpoch, unfunded: bool) -> Asset {
+    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since } = asset.clone();
+    Asset {
+        tenant,
+        asset,
+        algorithm,
+        epoch,
+        binding,
+        key_id,
+        public_key: SignAnswer::public_key_hex(&public_key),
+        jwk: public_key.jwk(),
+        since,
+        unfunded,
+    }
+}

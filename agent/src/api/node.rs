@@ -1,0 +1,80 @@
+//! The machine itself: evidence, enrolment, manifest, lock.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use sealstone_attestation::Nonce;
+use sealstone_wire::api::Enrolment;
+use sealstone_wire::reply::Status;
+use serde::Deserialize;
+
+use super::Node;
+use super::body::{Asked, Json, JsonBytes};
+use crate::attest::AttestError;
+use crate::failure::{Code, Failure};
+
+/// Query of `GET /v1/evidence`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EvidenceQuery {
+    nonce: String,
+}
+
+/// Query of `POST /v1/manifest`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ManifestQuery {
+    provision: Option<String>,
+}
+
+pub(super) async fn evidence(
+    State(node): State<Arc<Node>>,
+    Asked(EvidenceQuery { nonce }): Asked<EvidenceQuery>,
+) -> Result<impl IntoResponse, Failure> {
+    let nonce: Nonce =
+        nonce.parse().map_err(|error| Failure::new(Code::BadRequest, format!("nonce: {error}")))?;
+    let evidence = to_the_end(async move { node.attestor.evidence(nonce).await }).await?;
+    Ok(json_bytes(evidence.to_json()))
+}
+
+pub(super) async fn enrolment(State(node): State<Arc<Node>>) -> Result<Json<Enrolment>, Failure> {
+    let enrolment = node.tpm.enrolment().await.map_err(AttestError::from)?;
+    Ok(Json(enrolment))
+}
+
+pub(super) async fn manifest(State(node): State<Arc<Node>>) -> Result<impl IntoResponse, Failure> {
+    let manifest = node.attestor.manifest().await?;
+    Ok(json_bytes(manifest.envelope().to_vec()))
+}
+
+pub(super) async fn apply_manifest(
+    State(node): State<Arc<Node>>,
+    Asked(ManifestQuery { provision }): Asked<ManifestQuery>,
+    JsonBytes(envelope): JsonBytes,
+) -> Result<Json<Status>, Failure> {
+    let applied = to_the_end(async move { node.attestor.apply_manifest(envelope.to_vec(), provision).await });
+    applied.await.map(Json)
+}
+
+pub(super) async fn lock(State(node): State<Arc<Node>>) -> Result<Json<serde_json::Value>, Failure> {
+    to_the_end(async move { node.attestor.lock().await }).await?;
+    tracing::warn!("locked by its operator");
+    Ok(Json(serde_json::json!({ "locked": true })))
+}
+
+/// Runs to its end even if the client goes away: half a ceremony helps nobody.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, AttestError>> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::spawn(work).await {
+        Ok(outcome) => outcome.map_err(Failure::from),
+        Err(_) => Err(Failure::new(Code::OutcomeUnknown, "the task ended early; ask for the node's status")),
+    }
+}
+
+fn json_bytes(bytes: Vec<u8>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], bytes)
+}

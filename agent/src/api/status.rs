@@ -1,0 +1,118 @@
+//! Is this node healthy, and if not, why?
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use sealstone_wire::api::{NodeStatus, Reason};
+use sealstone_wire::reply::{RefusalCode, Reply, Status};
+use sealstone_wire::request::Request;
+
+use super::Node;
+use super::body::Json;
+use crate::attest::AttestState;
+use crate::enclave::CallError;
+use crate::failure::{Code, Failure, open_session};
+
+/// How long the enclave may take to say how it is; a status must not hang when something else does.
+const STATUS_DEADLINE: Duration = Duration::from_secs(5);
+
+pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<NodeStatus>, Failure> {
+    let mut failures = Vec::new();
+    failures.extend(signs(&node).await.err());
+    let enclave = match enclave_status(&node).await {
+        Ok(status) => Some(status),
+        Err(failure) => {
+            if failures.iter().all(|known| known.code != failure.code) {
+                failures.push(failure);
+            }
+            None
+        }
+    };
+    let reservations = match node.store.counts().await {
+        Ok(counts) => counts,
+        Err(error) => {
+            failures.push(error.into());
+            Default::default()
+        }
+    };
+    Ok(Json(NodeStatus {
+        ready: failures.is_empty(),
+        reasons: failures.into_iter().map(reason).collect(),
+        agent_version: env!("CARGO_PKG_VERSION").to_owned(),
+        enclave,
+        tpm: node.tpm.status(),
+        reservations,
+    }))
+}
+
+/// The process serves.
+pub(super) async fn healthy() -> &'static str {
+    "ok\n"
+}
+
+/// A signature would be made now.
+pub(super) async fn ready(State(node): State<Arc<Node>>) -> Result<&'static str, Failure> {
+    signs(&node).await?;
+    node.store.ping().await?;
+    Ok("ready\n")
+}
+
+pub(super) async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    let state = node.attestor.state().borrow().clone();
+    let expires = match &state {
+        AttestState::Ready { session, .. } => session.expires_at.as_secs(),
+        _ => 0,
+    };
+    let flag = |yes: bool| if yes { 1.0 } else { 0.0 };
+    metrics::gauge!("sealstone_ready").set(flag(signs(&node).await.is_ok()));
+    // Exact: a Unix time has far fewer than 53 bits.
+    metrics::gauge!("sealstone_session_expires_timestamp_seconds")
+        .set(f64::from(u32::try_from(expires).unwrap_or(u32::MAX)));
+    metrics::gauge!("sealstone_unfunded").set(flag(node.reconciler.unfunded()));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], node.metrics.render())
+}
+
+async fn signs(node: &Node) -> Result<(), Failure> {
+    if let Some(failure) = node.reconciler.verdict().await {
+        return Err(failure);
+    }
+    let state = node.attestor.state().borrow().clone();
+    let (session, era, generation) = open_session(&state)?;
+    node.reconciler.settled(generation, era, session).await.map(drop)
+}
+
+async fn enclave_status(node: &Node) -> Result<Status, Failure> {
+    match node.enclave.call(Request::Status, STATUS_DEADLINE).await? {
+        Reply::Status(status) => Ok(status),
+        other => Err(CallError::unexpected("a status", &other).into()),
+    }
+}
+
+fn reason(failure: Failure) -> Reason {
+    let action = match failure.code {
+        Code::Starting => "wait a moment and ask again",
+        Code::EnclaveUnreachable => {
+            "start the enclave, and check enclave.address, enclave.key_file and enclave.public_key of the agent's \
+             configuration"
+        }
+        Code::StoreRolledBack => "stop the agent and restore the newest copy of its store",
+        Code::StoreForeign => "stop the agent and give it the store of this node",
+        Code::StoreFull => "free some disk space",
+        Code::StoreFailed => "look at the agent's log; check the disk that holds the store",
+        Code::TpmFailed | Code::NotAttested("TPM_FAILED") => {
+            "check that the TPM is reachable as tpm.tcti of the agent's configuration says"
+        }
+        Code::Enclave(RefusalCode::Unprovisioned) => "apply a signed manifest that enrols this node",
+        Code::NotAttested("ATTESTATION_FAILED" | "SEAL_STATE_MISMATCH") => {
+            "if the machine's state was meant to change, have a manifest signed that approves it, and apply it"
+        }
+        Code::NotAttested("LOCKED_BY_OPERATOR") => "restart the agent to unlock the node",
+        Code::NotAttested("MANIFEST_MISSING") => "apply the manifest that is in force again",
+        _ => "run `sealstone doctor`",
+    };
+    let Failure { code, detail } = failure;
+    Reason { code: code.name().to_owned(), detail, action: action.to_owned() }
+}

@@ -1,0 +1,317 @@
+//! What a client is told when something was not done: a stable code, an HTTP status, and what to do.
+//!
+//! Every error of the HTTP API is one of these; `docs/api.md` lists them.
+
+use std::fmt;
+
+use sealstone_wire::reply::{Refusal, RefusalCode, Session};
+
+use crate::attest::{AttestError, AttestState};
+use crate::enclave::CallError;
+use crate::store::StoreError;
+
+/// Seconds after which an overloaded agent may be asked again. In-flight signatures last milliseconds; one
+/// second is the least that `Retry-After` can say.
+const RETRY_AFTER_S: u32 = 1;
+
+/// One failure. Cheap to clone: identical requests that wait for one outcome share it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Failure {
+    /// Stable, for programs.
+    pub code: Code,
+    /// Expected, found, what to do; safe to log.
+    pub detail: String,
+}
+
+impl Failure {
+    /// Of this code, with this detail.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let Refusal { code, detail } = refusal;
+        Self { code: Code::Enclave(code), detail }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        let code = match error {
+            StoreError::Full => Code::StoreFull,
+            StoreError::SequenceTaken { .. } => Code::EnclaveFault,
+            _ => Code::StoreFailed,
+        };
+        Self::new(code, crate::logging::chain(&error))
+    }
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(refusal) => refusal.into(),
+            CallError::NotSent { reason } if reason == "overloaded" => Self::new(
+                Code::Overloaded,
+                "expected room for another request to the enclave, found none; try again",
+            ),
+            CallError::NotSent { reason } => Self::new(
+                Code::EnclaveUnreachable,
+                format!(
+                    "expected the enclave to be reachable, found that it is not: {reason}; nothing was signed"
+                ),
+            ),
+            CallError::Lost { reason } => Self::new(
+                Code::OutcomeUnknown,
+                format!(
+                    "expected the enclave's answer, found it lost: {reason}; send the same request again"
+                ),
+            ),
+            error @ CallError::Unexpected { .. } => Self::new(Code::EnclaveFault, error.to_string()),
+        }
+    }
+}
+
+impl From<AttestError> for Failure {
+    fn from(error: AttestError) -> Self {
+        let code = match error {
+            AttestError::Enclave(error) => return error.into(),
+            AttestError::Tpm(_) => Code::TpmFailed,
+            AttestError::Report(_) => Code::EnclaveFault,
+            AttestError::Manifest(_) => Code::Enclave(RefusalCode::ManifestRefused),
+            AttestError::Unprovisioned => Code::Enclave(RefusalCode::Unprovisioned),
+            AttestError::ShuttingDown => Code::Enclave(RefusalCode::ShuttingDown),
+            AttestError::ManifestMissing { .. }
+            | AttestError::LockedByOperator
+            | AttestError::ManifestChanged
+            | AttestError::File { .. } => Code::NotAttested(error.code()),
+        };
+        Self::new(code, crate::logging::chain(&error))
+    }
+}
+
+/// The open session with its era and connection.
+///
+/// # Errors
+/// Why a node in this state signs nothing.
+pub fn open_session(state: &AttestState) -> Result<(&Session, u64, u64), Failure> {
+    match state {
+        AttestState::Ready { session, era, generation } => Ok((session, *era, *generation)),
+        AttestState::Starting => {
+            Err(Failure::new(Code::Starting, "expected an attested session, found the node still starting"))
+        }
+        AttestState::Unprovisioned => Err(Failure::new(
+            Code::Enclave(RefusalCode::Unprovisioned),
+            "expected a provisioned enclave, found one without a root; apply a signed manifest that enrols this node",
+        )),
+        AttestState::Failed { code, detail, since } => Err(Failure::new(
+            Code::NotAttested(code),
+            format!("expected an attested session, found none since {since}: {detail}"),
+        )),
+    }
+}
+
+/// Why something was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// The request does not parse or breaks a bound.
+    BadRequest,
+    /// The user may not talk to the agent.
+    Forbidden,
+    /// No such route.
+    NotFound,
+    /// No such asset, or not in that epoch.
+    AssetUnknown,
+    /// The route does not take that method.
+    MethodNotAllowed,
+    /// The request took too long.
+    Timeout,
+    /// Another request has the nonce.
+    NonceAlreadyUsed,
+    /// The idempotency key names another request.
+    IdempotencyKeyReused,
+    /// The asset exists with another algorithm.
+    AssetExists,
+    /// Another rotation began that epoch first.
+    EpochConflict,
+    /// The body or the payload is longer than its bound.
+    PayloadTooLarge,
+    /// The body is not JSON.
+    UnsupportedMediaType,
+    /// The payload does not suit the key's algorithm.
+    PayloadUnsuitable,
+    /// As many requests are under way as may be.
+    Overloaded,
+    /// The agent has not finished its start.
+    Starting,
+    /// The request did not reach the enclave; nothing was signed.
+    EnclaveUnreachable,
+    /// The request reached the enclave and the answer did not come back.
+    OutcomeUnknown,
+    /// The enclave's answer is not what it must be.
+    EnclaveFault,
+    /// The store lacks what the enclave signed.
+    StoreRolledBack,
+    /// The store belongs to another node or deployment.
+    StoreForeign,
+    /// The disk is full.
+    StoreFull,
+    /// The store failed.
+    StoreFailed,
+    /// The TPM failed.
+    TpmFailed,
+    /// The node is not attested; holds the code of the reason.
+    NotAttested(&'static str),
+    /// The enclave refused.
+    Enclave(RefusalCode),
+}
+
+impl Code {
+    /// The code as problem documents and logs carry it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "BAD_REQUEST",
+            Self::Forbidden => "FORBIDDEN",
+            Self::NotFound => "NOT_FOUND",
+            Self::AssetUnknown => "ASSET_UNKNOWN",
+            Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
+            Self::Timeout => "TIMEOUT",
+            Self::NonceAlreadyUsed => "NONCE_ALREADY_USED",
+            Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
+            Self::AssetExists => "ASSET_EXISTS",
+            Self::EpochConflict => "EPOCH_CONFLICT",
+            Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
+            Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
+            Self::PayloadUnsuitable => RefusalCode::PayloadUnsuitable.name(),
+            Self::Overloaded => RefusalCode::Overloaded.name(),
+            Self::Starting => "STARTING",
+            Self::EnclaveUnreachable => "ENCLAVE_UNREACHABLE",
+            Self::OutcomeUnknown => "OUTCOME_UNKNOWN",
+            Self::EnclaveFault => "ENCLAVE_FAULT",
+            Self::StoreRolledBack => "STORE_ROLLED_BACK",
+            Self::StoreForeign => "STORE_FOREIGN",
+            Self::StoreFull => "STORE_FULL",
+            Self::StoreFailed => "STORE_FAILED",
+            Self::TpmFailed => "TPM_FAILED",
+            Self::NotAttested(code) => code,
+            Self::Enclave(code) => code.name(),
+        }
+    }
+
+    /// The HTTP status: 4xx where another request would do, 503 where the same one may do later.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::BadRequest => 400,
+            Self::Forbidden => 403,
+            Self::NotFound | Self::AssetUnknown => 404,
+            Self::MethodNotAllowed => 405,
+            Self::NonceAlreadyUsed | Self::IdempotencyKeyReused | Self::AssetExists | Self::EpochConflict => {
+                409
+            }
+            Self::PayloadTooLarge => 413,
+            Self::UnsupportedMediaType => 415,
+            Self::PayloadUnsuitable => 422,
+            Self::EnclaveFault => 502,
+            Self::Overloaded
+            | Self::Starting
+            | Self::EnclaveUnreachable
+            | Self::OutcomeUnknown
+            | Self::StoreRolledBack
+            | Self::StoreForeign
+            | Self::StoreFailed
+            | Self::TpmFailed
+            | Self::NotAttested(_) => 503,
+            Self::Timeout => 504,
+            Self::StoreFull => 507,
+            Self::Enclave(code) => status_of_refusal(code),
+        }
+    }
+
+    /// A short title, the same for each code.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::BadRequest => "The request is not well formed",
+            Self::Forbidden => "This user may not use the agent",
+            Self::NotFound => "There is no such resource",
+            Self::AssetUnknown => "There is no such asset",
+            Self::MethodNotAllowed => "The resource does not take this method",
+            Self::Timeout => "The request took too long",
+            Self::NonceAlreadyUsed => "The nonce belongs to another request",
+            Self::IdempotencyKeyReused => "The idempotency key names another request",
+            Self::AssetExists => "The asset exists with another algorithm",
+            Self::EpochConflict => "Another rotation came first",
+            Self::PayloadTooLarge => "The request is too large",
+            Self::UnsupportedMediaType => "The body must be JSON",
+            Self::PayloadUnsuitable => "The payload does not suit the key",
+            Self::Overloaded => "Too many requests are under way",
+            Self::Starting => "The node is starting",
+            Self::EnclaveUnreachable => "The enclave cannot be reached",
+            Self::OutcomeUnknown => "The enclave's answer was lost",
+            Self::EnclaveFault => "The enclave's answer is wrong",
+            Self::StoreRolledBack => "The store is older than the enclave's signatures",
+            Self::StoreForeign => "The store belongs to another node",
+            Self::StoreFull => "The disk is full",
+            Self::StoreFailed => "The store failed",
+            Self::TpmFailed => "The TPM failed",
+            Self::NotAttested(_) => "The node is not attested",
+            Self::Enclave(_) => "The enclave refused",
+        }
+    }
+
+    /// Seconds after which the same request may succeed, where that is known.
+    #[must_use]
+    pub fn retry_after_s(self) -> Option<u32> {
+        match self {
+            Self::Overloaded | Self::Starting | Self::OutcomeUnknown => Some(RETRY_AFTER_S),
+            Self::Enclave(RefusalCode::Overloaded | RefusalCode::Busy) => Some(RETRY_AFTER_S),
+            _ => None,
+        }
+    }
+}
+
+fn status_of_refusal(code: RefusalCode) -> u16 {
+    match code {
+        RefusalCode::Malformed => 400,
+        RefusalCode::NotPermitted | RefusalCode::BindingRefused => 403,
+        RefusalCode::AlreadyProvisioned
+        | RefusalCode::AlreadyUnlocked
+        | RefusalCode::ManifestConflict
+        | RefusalCode::ManifestRollback
+        | RefusalCode::KeyMismatch
+        | RefusalCode::SessionKeyExpired => 409,
+        RefusalCode::ManifestRefused
+        | RefusalCode::ForeignAuthority
+        | RefusalCode::OtherDeployment
+        | RefusalCode::NotEnrolled
+        | RefusalCode::PayloadUnsuitable => 422,
+        RefusalCode::Internal => 500,
+        RefusalCode::Unsupported => 501,
+        RefusalCode::Overloaded
+        | RefusalCode::Busy
+        | RefusalCode::Unprovisioned
+        | RefusalCode::Locked
+        | RefusalCode::NoSession
+        | RefusalCode::AttestationFailed
+        | RefusalCode::NoChallenge
+        | RefusalCode::TpmError
+        | RefusalCode::TpmNotAuthentic
+        | RefusalCode::TpmNotEnrolled
+        | RefusalCode::TpmUnreachable
+        | RefusalCode::SealRollback
+        | RefusalCode::SealStateMismatch
+        | RefusalCode::StateFile
+        | RefusalCode::ShuttingDown => 503,
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

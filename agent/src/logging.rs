@@ -1,0 +1,29 @@
+//! Logs: one line per event on standard error, for people or as JSON. Never a payload, never a key.
+
+use std::error::Error;
+
+use crate::config::log::{LogConfig, LogFormat};
+
+/// Begins to write events. Called once, by `main`.
+///
+/// # Errors
+/// If something writes events already.
+pub fn init(config: &LogConfig) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let subscriber = tracing_subscriber::fmt().with_max_level(config.level).with_writer(std::io::stderr);
+    match config.format {
+        LogFormat::Text => subscriber.with_target(false).try_init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(true).try_init(),
+    }
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

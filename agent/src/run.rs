@@ -1,0 +1,86 @@
+//! The agent put together: parts in the order in which they need each other, ended in the opposite one.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use sealstone_wire::channel::ChannelKey;
+use tokio::sync::watch;
+
+use crate::api::{Node, Server, router};
+use crate::assets::Assets;
+use crate::attest::{AttestSettings, AttestState, Attestor, PCR_POLL};
+use crate::config::Config;
+use crate::enclave::Enclave;
+use crate::failure::open_session;
+use crate::metrics;
+use crate::reconcile::Reconciler;
+use crate::shutdown::Shutdown;
+use crate::signing::Signing;
+use crate::store::Store;
+use crate::tpm::Tpm;
+
+/// Runs until `shutdown`. With `accept_lost_receipts` a store that lacks receipts is accepted, loudly.
+///
+/// # Errors
+/// What keeps the agent from starting: key file, store, socket, TPM library.
+pub async fn run(config: Config, accept_lost_receipts: bool, shutdown: Shutdown) -> Result<()> {
+    let metrics = metrics::install().context("cannot begin to count")?;
+    let key = ChannelKey::from_file(&config.enclave.key_file)
+        .with_context(|| format!("cannot read the channel key {}", config.enclave.key_file.display()))?;
+    let store = Store::open(&config.store).await?;
+    let server = Server::bind(&config.api)?;
+    let tpm = Tpm::spawn(&config.tpm)?;
+
+    let (ender, ended) = Shutdown::new();
+    let enclave = Enclave::spawn(&config.enclave, key, ended.clone().ended());
+    let settings = AttestSettings {
+        state_dir: config.state_dir.clone(),
+        event_log: config.tpm.event_log.clone(),
+        ima_log: config.tpm.ima_log.clone(),
+        pcr_poll: PCR_POLL,
+    };
+    let attestor = Attestor::spawn(enclave.clone(), tpm.clone(), settings, ended.clone().ended());
+    let assets = Arc::new(Assets::new(store.clone(), enclave.clone()));
+    let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), accept_lost_receipts));
+    tokio::spawn(reconcile_early(Arc::clone(&reconciler), attestor.state()));
+    let renew = {
+        let attestor = attestor.clone();
+        move || attestor.kick()
+    };
+    let signing = Arc::new(Signing::new(
+        store.clone(),
+        enclave.clone(),
+        Arc::clone(&assets),
+        Arc::clone(&reconciler),
+        attestor.state(),
+        renew,
+    ));
+    let node = Node { store: store.clone(), enclave, tpm, attestor, assets, reconciler, signing, metrics };
+
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        node = config.node,
+        socket = %config.api.socket.display(),
+        "serving"
+    );
+    server.run(router(node), shutdown.ended()).await;
+    ender.end();
+    store.close().await;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// Reconciles as soon as there is a session, so that a status shows a rolled-back store before anybody signs.
+async fn reconcile_early(reconciler: Arc<Reconciler>, mut attestation: watch::Receiver<AttestState>) {
+    loop {
+        let state = attestation.borrow_and_update().clone();
+        if let Ok((session, era, generation)) = open_session(&state)
+            && let Err(failure) = reconciler.settled(generation, era, session).await
+        {
+            tracing::warn!(code = %failure.code, detail = failure.detail, "store and enclave are not reconciled");
+        }
+        if attestation.changed().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! The one use case: sign what a client asks for, once.
+//!
+//! Reserve the nonce durably, have the enclave sign, check what it returned, record it durably, answer. A crash
+//! at any point leaves a reservation that the same request resumes and no other can take.
+
+mod check;
+mod command;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sealstone_attestation::Algorithm;
+use sealstone_wire::api::{ReceiptName, SignAnswer};
+use sealstone_wire::reply::{RefusalCode, Reply, Session, Signed};
+use sealstone_wire::request::{Request, SignRequest};
+use sealstone_wire::{Epoch, KeyPath, key_path};
+use tokio::sync::{Semaphore, watch};
+
+use crate::assets::Assets;
+use crate::attest::AttestState;
+use crate::clock;
+use crate::enclave::{CallError, Enclave};
+use crate::failure::{Code, Failure, open_session};
+use crate::reconcile::{Reconciler, Settled};
+use crate::store::{Answer, NonceKey, Recorded, Reserve, Reserved, ReservedKey, Store};
+
+use check::{Expected, SignedBytes};
+pub use command::{IDEMPOTENCY_KEY_MAX, SignCommand, Signer, suits};
+
+/// Signatures under way at once. Below what the enclave queues, so that signing alone never makes it refuse, and
+/// what is left over serves the rest.
+pub const IN_FLIGHT_MAX: usize = 192;
+
+/// How long the enclave may take for one signature: a full queue before it takes some 65 ms.
+const SIGN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Who signs, as answers say it.
+const SIGNER: &str = "enclave";
+
+/// Bytes of the request digest that name a reservation to clients.
+const REQUEST_ID_BYTES: usize = 16;
+
+type Outcome = Result<Arc<SignAnswer>, Failure>;
+
+/// Signs. Clones of the `Arc` around it share its bounds.
+#[allow(missing_debug_implementations, reason = "holds a callback")]
+pub struct Signing {
+    store: Store,
+    enclave: Enclave,
+    assets: Arc<Assets>,
+    reconciler: Arc<Reconciler>,
+    attestation: watch::Receiver<AttestState>,
+    /// Asks for a new session now.
+    renew: Box<dyn Fn() + Send + Sync>,
+    slots: Semaphore,
+    flights: Mutex<HashMap<[u8; 32], watch::Receiver<Option<Outcome>>>>,
+}
+
+impl Signing {
+    /// Over these parts; `renew` is called when the enclave says that its session is over.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        enclave: Enclave,
+        assets: Arc<Assets>,
+        reconciler: Arc<Reconciler>,
+        attestation: watch::Receiver<AttestState>,
+        renew: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            store,
+            enclave,
+            assets,
+            reconciler,
+            attestation,
+            renew: Box::new(renew),
+            slots: Semaphore::new(IN_FLIGHT_MAX),
+            flights: Mutex::default(),
+        }
+    }
+
+    /// Signs, or answers as before. Once begun it goes on to its end, even if the caller no longer waits; the
+    /// same request meanwhile waits for the same outcome.
+    ///
+    /// # Errors
+    /// [`Failure`] says whether another request or the same one later may do.
+    pub async fn sign(self: &Arc<Self>, command: SignCommand) -> Outcome {
+        let began = Instant::now();
+        let mut outcome = self.join_or_begin(command);
+        let outcome = match outcome.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_) => None,
+        };
+        let outcome = outcome.unwrap_or_else(|| {
+            Err(Failure::new(
+                Code::OutcomeUnknown,
+                "the signing task ended early; send the same request again",
+            ))
+        });
+        let code = outcome.as_ref().map_or_else(|failure| failure.code.name(), |_| "OK");
+        metrics::counter!("sealstone_sign_requests_total", "code" => code).increment(1);
+        metrics::histogram!("sealstone_sign_seconds").record(began.elapsed());
+        outcome
+    }
+
+    fn join_or_begin(self: &Arc<Self>, command: SignCommand) -> watch::Receiver<Option<Outcome>> {
+        let name = *command.request.as_bytes();
+        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flight) = flights.get(&name) {
+            return flight.clone();
+        }
+        let (announce, outcome) = watch::channel(None);
+        flights.insert(name, outcome.clone());
+        drop(flights);
+        let signing = Arc::clone(self);
+        tokio::spawn(async move {
+            // Also when the task panics, so that the next request begins anew.
+            let _landed = Landing { signing: &signing, name };
+            let outcome = signing.fly(command).await;
+            drop(_landed);
+            announce.send_replace(Some(outcome));
+        });
+        outcome
+    }
+
+    async fn fly(&self, command: SignCommand) -> Outcome {
+        let Ok(_slot) = self.slots.try_acquire() else {
+            return Err(Failure::new(
+                Code::Overloaded,
+                format!("expected fewer than {IN_FLIGHT_MAX} signatures under way, found as many; try again"),
+            ));
+        };
+        let attested = match self.attested().await {
+            Ok(attested) => attested,
+            Err(failure) if failure.code == Code::StoreRolledBack => return Err(failure),
+            // What was answered before is answered again, session or not.
+            Err(failure) => {
+                return match self.store.standing(&command.nonce, &command.request).await? {
+                    Some(Reserved::Answered(recorded)) => {
+                        Ok(Arc::new(answer(&command, &recorded, self.reconciler.unfunded())))
+                    }
+                    Some(Reserved::NonceUsed) => Err(nonce_used(&command.nonce)),
+                    _ => Err(failure),
+                };
+            }
+        };
+        let key = self.choose_key(&command, &attested).await?;
+        let reserve = Reserve {
+            nonce: command.nonce.clone(),
+            request: command.request,
+            key,
+            idempotency: command.idempotency.clone(),
+            now: clock::now(),
+        };
+        match self.store.reserve(reserve).await? {
+            Reserved::Fresh { id } => self.have_signed(command, id, key, true, &attested).await,
+            Reserved::Open(open) => self.have_signed(command, open.id, open.key, false, &attested).await,
+            Reserved::Answered(recorded) => {
+                Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)))
+            }
+            Reserved::NonceUsed => Err(nonce_used(&command.nonce)),
+            Reserved::KeyReused => Err(Failure::new(
+                Code::IdempotencyKeyReused,
+                "expected this idempotency key with the request that it named first, found another request",
+            )),
+        }
+    }
+
+    /// The open session, with the store reconciled to it.
+    async fn attested(&self) -> Result<Attested, Failure> {
+        let state = self.attestation.borrow().clone();
+        let (session, era, generation) = open_session(&state)?;
+        let settled = self.reconciler.settled(generation, era, session).await?;
+        Ok(Attested { session: session.clone(), settled })
+    }
+
+    /// Which key signs if the nonce is free.
+    async fn choose_key(&self, command: &SignCommand, attested: &Attested) -> Result<ReservedKey, Failure> {
+        match &command.signer {
+            Signer::Asset { tenant, asset } => {
+                let asset = self.assets.newest(tenant, asset).await?;
+                suits(asset.algorithm, &command.payload)?;
+                Ok(ReservedKey::Asset { epoch: asset.epoch })
+            }
+            Signer::Session { .. } => {
+                let generation = attested.settled.generation;
+                let now_ms = match self.enclave.call_in(generation, Request::Clock, SIGN_DEADLINE).await? {
+                    Reply::Clock { now_ms } => now_ms,
+                    other => return Err(CallError::unexpected("a clock", &other).into()),
+                };
+                Ok(ReservedKey::Session {
+                    hour: key_path::hour_of(now_ms / 1000),
+                    binding: attested.session.binding,
+                    issued_at_ms: now_ms,
+                })
+            }
+        }
+    }
+
+    /// From the reservation to the recorded answer. `fresh` says that this request made the reservation just now,
+    /// so that nothing else can have been written to the enclave for it.
+    async fn have_signed(
+        &self,
+        command: SignCommand,
+        reservation: i64,
+        key: ReservedKey,
+        fresh: bool,
+        attested: &Attested,
+    ) -> Outcome {
+        let (request, expected, command) = match self.compose(command, key, &attested.settled).await {
+            Ok(composed) => composed,
+            Err(failure) => {
+                self.release(reservation, fresh).await;
+                return Err(failure);
+            }
+        };
+        let generation = attested.settled.generation;
+        let signed = match self.enclave.call_in(generation, Request::Sign(request), SIGN_DEADLINE).await {
+            Ok(Reply::Signed(signed)) => signed,
+            Ok(other) => {
+                self.reconciler.doubt();
+                return Err(CallError::unexpected("a signature", &other).into());
+            }
+            Err(error) => {
+                self.after_error(&error, reservation, fresh).await;
+                return Err(error.into());
+            }
+        };
+        if signed.receipt.receipt.era != expected.era {
+            // The enclave was locked and unlocked in between. Its era goes into the store before its signatures.
+            self.reconciler.doubt();
+            let reason = format!("it is of era {}", signed.receipt.receipt.era);
+            return Err(CallError::Lost { reason }.into());
+        }
+        if let Err(failure) = check::check(&signed, &expected, &attested.settled.report_key) {
+            tracing::error!(request = %expected.request, detail = failure.detail, "the enclave's answer is wrong");
+            self.reconciler.doubt();
+            return Err(failure);
+        }
+        let recorded = recorded(&signed, key, &attested.session);
+        let Signed { public_key, digest, recovery_id, receipt, .. } = *signed;
+        let attested_until = recorded.attested_until;
+        let stored = Answer { reservation, receipt, public_key, digest, recovery_id, attested_until };
+        if let Err(error) = self.store.answer(stored).await {
+            // It was signed and is not recorded: the same request, or reconciliation, completes it.
+            self.reconciler.doubt();
+            return Err(error.into());
+        }
+        Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)))
+    }
+
+    /// The request to the enclave, and what must come of it.
+    async fn compose(
+        &self,
+        mut command: SignCommand,
+        key: ReservedKey,
+        settled: &Settled,
+    ) -> Result<(SignRequest, Expected, SignCommand), Failure> {
+        let payload =
+            std::mem::replace(&mut command.payload, sealstone_wire::request::Payload::Message(Vec::new()));
+        let (path, binding, recorded, issued_at_ms) = match (&command.signer, key) {
+            (Signer::Asset { tenant, asset }, ReservedKey::Asset { epoch }) => {
+                let known = self.assets.in_epoch(tenant, asset, epoch).await?;
+                let path = KeyPath::Asset {
+                    tenant: tenant.clone(),
+                    asset: asset.clone(),
+                    epoch,
+                    algorithm: known.algorithm,
+                };
+                (path, known.binding, Some((known.public_key, known.key_id)), None)
+            }
+            (
+                Signer::Session { tenant, sender, algorithm },
+                ReservedKey::Session { hour, binding, issued_at_ms },
+            ) => {
+                let path = KeyPath::Session {
+                    tenant: tenant.clone(),
+                    sender: sender.clone(),
+                    chain_id: command.nonce.chain_id,
+                    nonce: command.nonce.nonce,
+                    hour,
+                    algorithm: *algorithm,
+                };
+                (path, binding, None, Some(issued_at_ms))
+            }
+            // The sender, and with it the request's digest, tells the two apart.
+            _ => {
+                return Err(Failure::new(Code::StoreFailed, "expected a reservation of the same kind of key"));
+            }
+        };
+        let algorithm = path.algorithm();
+        let expected = Expected {
+            request: command.request,
+            algorithm,
+            recorded,
+            binding,
+            epoch: path.receipt_epoch(),
+            era: settled.era,
+            signed: SignedBytes::of(algorithm, &payload, command.payload_digest),
+        };
+        let key_id = recorded.map(|(_, key_id)| key_id);
+        let request = SignRequest { path, binding, key_id, payload, request: command.request, issued_at_ms };
+        Ok((request, expected, command))
+    }
+
+    /// The nonce is free again only if surely nothing was signed: the request was not written, or the enclave, to
+    /// which it was written for the first time, refused it before signing.
+    async fn after_error(&self, error: &CallError, reservation: i64, fresh: bool) {
+        match error {
+            CallError::NotSent { .. } => self.release(reservation, fresh).await,
+            CallError::Lost { .. } | CallError::Unexpected { .. } => self.reconciler.doubt(),
+            CallError::Refused(refusal) => {
+                if refusal.code == RefusalCode::NoSession {
+                    (self.renew)();
+                }
+                if !matches!(refusal.code, RefusalCode::ShuttingDown | RefusalCode::Internal) {
+                    self.release(reservation, fresh).await;
+                }
+            }
+        }
+    }
+
+    async fn release(&self, reservation: i64, fresh: bool) {
+        if fresh && let Err(error) = self.store.release(reservation).await {
+            // It stays with its request, which may resume it.
+            tracing::warn!(error = %crate::logging::chain(&error), "a reservation could not be released");
+        }
+    }
+}
+
+/// What a signature is made in.
+struct Attested {
+    session: Session,
+    settled: Arc<Settled>,
+}
+
+/// Takes a flight off the list when it ends.
+struct Landing<'a> {
+    signing: &'a Signing,
+    name: [u8; 32],
+}
+
+impl Drop for Landing<'_> {
+    fn drop(&mut self) {
+        self.signing.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+    }
+}
+
+fn recorded(signed: &Signed, key: ReservedKey, session: &Session) -> Recorded {
+    let receipt = &signed.receipt.receipt;
+    // A session that was renewed meanwhile signed no later than it ended.
+    let attested_until = if receipt.session == session.id { session.expires_at } else { receipt.time };
+    Recorded {
+        signature: signed.signature,
+        public_key: signed.public_key,
+        digest: signed.digest,
+        recovery_id: signed.recovery_id,
+        key_id: receipt.key_id,
+        key,
+        binding: receipt.binding,
+        attested_until,
+        era: receipt.era,
+        sequence: receipt.sequence,
+    }
+}
+
+fn answer(command: &SignCommand, recorded: &Recorded, unfunded: bool) -> SignAnswer {
+    let algorithm = recorded.public_key.algorithm();
+    let (epoch, hour) = match recorded.key {
+        ReservedKey::Asset { epoch } => (Some(epoch), None::<u64>),
+        ReservedKey::Session { hour, .. } => (None::<Epoch>, Some(hour)),
+    };
+    SignAnswer {
+        signature: recorded.signature,
+        der: (algorithm != Algorithm::EdDsa).then(|| hex::encode(check::der(recorded.signature.as_bytes()))),
+        public_key: SignAnswer::public_key_hex(&recorded.public_key),
+        key_id: recorded.key_id,
+        algorithm,
+        epoch,
+        hour,
+        binding: recorded.binding,
+        digest: hex::encode(recorded.digest),
+        recovery_id: recorded.recovery_id,
+        signer: SIGNER.to_owned(),
+        attested_until: recorded.attested_until,
+        request_id: hex::encode(&command.request.as_bytes()[..REQUEST_ID_BYTES]),
+        request_digest: command.request,
+        receipt: ReceiptName { era: recorded.era, sequence: recorded.sequence },
+        unfunded,
+    }
+}
+
+fn nonce_used(nonce: &NonceKey) -> Failure {
+    Failure::new(
+        Code::NonceAlreadyUsed,
+        format!(
+            "expected nonce {} of this sender on chain {} to be free or this request's, found it given to another \
+             request; use another nonce",
+            nonce.nonce, nonce.chain_id
+        ),
+    )
+}
