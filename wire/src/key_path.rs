@@ -6,7 +6,7 @@
 use std::fmt;
 
 use sealstone_attestation::Algorithm;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use thiserror::Error;
 
 /// Label of an asset key's derivation.
@@ -19,8 +19,8 @@ const SESSION_LABEL: &str = "custody-session-v1";
 const SECONDS_PER_HOUR: u64 = 3600;
 
 /// A tenant, asset or sender: 1 to 255 bytes of UTF-8, compared as bytes and never normalised.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
+#[serde(try_from = "String")]
 pub struct PathText(String);
 
 impl PathText {
@@ -64,6 +64,13 @@ impl std::str::FromStr for PathText {
 impl From<PathText> for String {
     fn from(text: PathText) -> String {
         text.0
+    }
+}
+
+impl Serialize for PathText {
+    /// As `into = "String"` would, without a copy for each request.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

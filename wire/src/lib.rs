@@ -12,6 +12,7 @@
 
 pub mod address;
 pub mod api;
+mod bytes;
 pub mod channel;
 pub mod client;
 pub mod frame;

@@ -28,6 +28,7 @@ pub enum Reply {
         /// Counts from 0 within the request.
         step: u32,
         /// One TPM command.
+        #[serde(with = "crate::bytes")]
         command: Vec<u8>,
     },
     /// A challenge for a session quote.
@@ -35,6 +36,7 @@ pub enum Reply {
         /// Good for one use and for [`CHALLENGE_TTL`](crate::limits::CHALLENGE_TTL).
         nonce: [u8; 32],
         /// The signed report (a DSSE envelope) whose digest the statement must hold.
+        #[serde(with = "crate::bytes")]
         report: Vec<u8>,
     },
     /// A session is open.
@@ -42,6 +44,7 @@ pub enum Reply {
     /// The signed report (a DSSE envelope).
     Report {
         /// The envelope, JSON.
+        #[serde(with = "crate::bytes")]
         envelope: Vec<u8>,
     },
     /// The enclave's clock.

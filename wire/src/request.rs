@@ -28,6 +28,7 @@ pub enum Request {
         /// Where in the envelope this piece begins; 0 begins anew.
         offset: u32,
         /// The piece.
+        #[serde(with = "crate::bytes")]
         bytes: Vec<u8>,
     },
     /// Unprovisioned → unlocked: a root is born and sealed under the uploaded manifest, as this node.
@@ -57,6 +58,7 @@ pub enum Request {
         step: u32,
         /// The TPM's answer, at most [`TPM_FRAME_MAX`](crate::limits::TPM_FRAME_MAX) bytes; empty if the TPM
         /// could not be reached.
+        #[serde(with = "crate::bytes")]
         response: Vec<u8>,
     },
     /// Fresh bytes for a session quote, with the report that the quote must bind.
@@ -153,9 +155,9 @@ pub struct SignRequest {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
     /// A message: hashed with SHA-256 inside for ECDSA, signed itself for Ed25519.
-    Message(Vec<u8>),
+    Message(#[serde(with = "crate::bytes")] Vec<u8>),
     /// A message: hashed with Keccak-256 inside. ECDSA only.
-    MessageKeccak(Vec<u8>),
+    MessageKeccak(#[serde(with = "crate::bytes")] Vec<u8>),
     /// A bare digest, by permission only. ECDSA only.
     Digest([u8; 32]),
 }

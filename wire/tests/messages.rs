@@ -1,4 +1,5 @@
 //! Requests and replies as bytes: every one comes back as it went, fits a frame, and ends where it ends.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::fmt::Debug;
 

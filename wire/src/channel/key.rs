@@ -56,7 +56,9 @@ impl ChannelKey {
     /// A key from its 32 secret bytes, of which it keeps a copy that is wiped in the end.
     #[must_use]
     pub fn from_secret(secret: &[u8; 32]) -> Self {
-        Self::held_by(Arc::new(HeapKey(StaticSecret::from(*secret))))
+        let secret = StaticSecret::from(*secret);
+        let public = ChannelPublic(x25519_dalek::PublicKey::from(&secret).to_bytes());
+        Self::held_by(Arc::new(HeapKey { secret, public }))
     }
 
     /// Reads a key file.
@@ -104,15 +106,18 @@ impl ChannelKey {
 }
 
 /// A secret in ordinary memory, wiped when dropped.
-struct HeapKey(StaticSecret);
+struct HeapKey {
+    secret: StaticSecret,
+    public: ChannelPublic,
+}
 
 impl StaticKey for HeapKey {
     fn public(&self) -> ChannelPublic {
-        ChannelPublic(x25519_dalek::PublicKey::from(&self.0).to_bytes())
+        self.public
     }
 
     fn agree(&self, peer: &[u8; 32], shared: &mut [u8; 32]) {
-        *shared = *self.0.diffie_hellman(&x25519_dalek::PublicKey::from(*peer)).as_bytes();
+        *shared = *self.secret.diffie_hellman(&x25519_dalek::PublicKey::from(*peer)).as_bytes();
     }
 }
 

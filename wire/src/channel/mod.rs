@@ -345,15 +345,13 @@ mod tests {
 
     #[test]
     fn a_replayed_reordered_or_lost_message_ends_the_channel() {
-        let stories: [fn(&[Vec<u8>]) -> Vec<&Vec<u8>>; 3] =
-            [|m| vec![&m[0], &m[0]], |m| vec![&m[1], &m[0]], |m| vec![&m[0], &m[2]]];
-        for story in stories {
+        for story in [[0, 0], [1, 0], [0, 2]] {
             let (mut agent, mut enclave) = channels();
             let messages: Vec<_> = (0..3).map(|number| sealed(&mut agent, &[number])).collect();
             let mut plaintext = Vec::new();
-            let failed = story(&messages)
+            let failed = story
                 .into_iter()
-                .find_map(|body| enclave.opener.open(body, &mut plaintext).err())
+                .find_map(|index: usize| enclave.opener.open(&messages[index], &mut plaintext).err())
                 .expect("the story is not the one that was sent");
             assert!(matches!(failed, ChannelError::Decrypt { .. }), "{failed}");
             assert_over(&mut enclave);
