@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use sealstone_wire::address::Address;
+use sealstone_wire::address::{Address, AddressError};
 use sealstone_wire::channel::ChannelPublic;
 use serde::Deserialize;
 
@@ -38,18 +38,13 @@ impl RawEnclave {
     /// Names the field and what was expected of it.
     pub fn check(self, base: &Path) -> Result<EnclaveConfig, FieldError> {
         let Self { address, key_file, public_key } = self;
-        let at_base = |path: PathBuf| base.join(path);
-        let address = address
-            .parse::<Address>()
-            .map_err(|error| FieldError::new("enclave.address", error.to_string()))?;
-        let address = match address {
-            Address::Unix { path } => Address::Unix { path: at_base(path) },
-            Address::UnixVsock { path, port } => Address::UnixVsock { path: at_base(path), port },
-            vsock @ Address::Vsock { .. } => vsock,
-        };
+        let refused = |error: AddressError| FieldError::new("enclave.address", error.to_string());
+        // Checked again with the folder in front: what the system takes is the whole path.
+        let address = address.parse::<Address>().map_err(refused)?.relative_to(base);
+        let address = address.to_string().parse().map_err(refused)?;
         Ok(EnclaveConfig {
             address,
-            key_file: at_base(key_file),
+            key_file: base.join(key_file),
             public_key: public_key
                 .parse()
                 .map_err(|error| FieldError::new("enclave.public_key", format!("{error}")))?,

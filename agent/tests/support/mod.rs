@@ -1,4 +1,5 @@
 //! What several test programs share; each uses a part of it.
 #![allow(dead_code, reason = "each test program uses a part")]
 
-pub mod swtpm;
+pub(crate) mod responder;
+pub(crate) mod swtpm;

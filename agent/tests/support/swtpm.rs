@@ -12,19 +12,19 @@ use sealstone_agent::config::tpm::{RawTpm, TpmConfig};
 /// How long starting may take on a busy machine.
 const START_DEADLINE: Duration = Duration::from_secs(20);
 
-pub struct Swtpm {
-    pub directory: tempfile::TempDir,
-    pub port: u16,
+pub(crate) struct Swtpm {
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) port: u16,
     process: Child,
 }
 
 impl Swtpm {
     /// Starts a fresh TPM.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&["--flags", "not-need-init,startup-clear"])
     }
 
-    pub fn start_with(flags: &[&str]) -> Self {
+    pub(crate) fn start_with(flags: &[&str]) -> Self {
         let directory = tempfile::tempdir().expect("a folder for the test's TPM");
         let port = free_port_pair();
         let process = spawn(&directory.path().join("tpm"), port, flags);
@@ -32,38 +32,38 @@ impl Swtpm {
     }
 
     /// As by `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.process.kill().expect("swtpm was running");
         self.process.wait().expect("swtpm can be waited for");
     }
 
     /// Starts it again on the same state and port.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.process =
             spawn(&self.directory.path().join("tpm"), self.port, &["--flags", "not-need-init,startup-clear"]);
     }
 
     /// Puts another TPM into the same place: new seeds, same port.
-    pub fn replace(&mut self) {
+    pub(crate) fn replace(&mut self) {
         self.kill();
         std::fs::remove_dir_all(self.directory.path().join("tpm")).expect("the state can be removed");
         self.restart();
     }
 
     /// Sends a signal by name, as `STOP` or `CONT`.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let id = self.process.id().to_string();
         run(Command::new("kill").args(["-s", name, &id]));
     }
 
-    pub fn config(&self, more: &str) -> TpmConfig {
+    pub(crate) fn config(&self, more: &str) -> TpmConfig {
         let text = format!("tcti = \"swtpm:port={}\"\n{more}", self.port);
         let raw: RawTpm = toml::from_str(&text).expect("a [tpm] section");
         raw.check(self.directory.path(), self.directory.path()).expect("a good [tpm] section")
     }
 
     /// Has the TPM execute one raw command, as a program that knows no manners would.
-    pub fn raw(&self, command: &[u8]) -> Vec<u8> {
+    pub(crate) fn raw(&self, command: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("swtpm listens");
         stream.write_all(command).expect("swtpm reads");
         let mut response = vec![0; 10];
@@ -74,7 +74,7 @@ impl Swtpm {
         response
     }
 
-    pub fn extend(&self, pcr: u8) {
+    pub(crate) fn extend(&self, pcr: u8) {
         let mut command = bytes("8002 00000041 00000182 000000");
         command.push(pcr);
         command.extend(bytes("00000009 40000009 0000 00 0000 00000001 000b"));
@@ -83,7 +83,7 @@ impl Swtpm {
     }
 
     /// Handles of transient objects and loaded sessions.
-    pub fn loaded(&self) -> usize {
+    pub(crate) fn loaded(&self) -> usize {
         ["80000000", "02000000"]
             .into_iter()
             .map(|first| {
@@ -95,7 +95,7 @@ impl Swtpm {
     }
 
     /// Runs one of tpm2-tools against this TPM, in the test's folder.
-    pub fn tool(&self, arguments: &[&str]) {
+    pub(crate) fn tool(&self, arguments: &[&str]) {
         let tcti = format!("swtpm:port={}", self.port);
         run(Command::new(arguments[0])
             .args(&arguments[1..])
@@ -112,7 +112,7 @@ impl Drop for Swtpm {
 }
 
 /// A TPM command or response written as hex with spaces.
-pub fn bytes(text: &str) -> Vec<u8> {
+pub(crate) fn bytes(text: &str) -> Vec<u8> {
     hex::decode(text.replace(' ', "")).expect("hex")
 }
 

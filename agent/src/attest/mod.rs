@@ -1,0 +1,356 @@
+//! Keeping the node attested: unlock the enclave, open a session, renew it before it ends, end it when the
+//! machine's state changes.
+//!
+//! The enclave decides; this loop only carries quotes to it, early enough that no signature waits for the TPM.
+//! If renewal cannot even be tried, because the TPM is away, the open session serves until its own end, which
+//! the enclave sets; if the enclave refuses a quote, the session is over at once.
+
+mod error;
+mod evidence;
+mod kept;
+mod round;
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sealstone_attestation::{Evidence, Nonce, PcrValues, UnixTime, VerifiedManifest};
+use sealstone_wire::reply::{Session, Status};
+use sealstone_wire::request::Request;
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+pub use error::AttestError;
+
+use crate::backoff::{BackOff, between};
+use crate::clock;
+use crate::enclave::{Connection, Enclave};
+use crate::tpm::{Selection, Tpm};
+use kept::KeptManifest;
+
+/// First and longest wait after a failure.
+const BACK_OFF: BackOff = BackOff::new(Duration::from_secs(2), Duration::from_secs(60));
+
+/// Least time between two attempts, whoever kicks: clients that are refused must not turn into a storm of quotes.
+const GAP_MIN: Duration = Duration::from_secs(1);
+
+/// When a session is renewed, in hundredths of its life: what is left is for retries while the TPM is away.
+const RENEW_AT: std::ops::RangeInclusive<u32> = 55..=65;
+
+/// How often the PCRs are looked at while a session is open: one or two TPM commands, milliseconds.
+pub const PCR_POLL: Duration = Duration::from_secs(5);
+
+/// What the loop needs to know.
+#[derive(Clone, Debug)]
+pub struct AttestSettings {
+    /// Where the manifest is kept.
+    pub state_dir: PathBuf,
+    /// The firmware's event log, if evidence is to carry it.
+    pub event_log: Option<PathBuf>,
+    /// The kernel's IMA log, if evidence is to carry it.
+    pub ima_log: Option<PathBuf>,
+    /// How often the PCRs are looked at; [`PCR_POLL`].
+    pub pcr_poll: Duration,
+}
+
+/// Whether the node can sign, as the loop last found it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttestState {
+    /// Not tried yet.
+    Starting,
+    /// The enclave has no root; a manifest must be applied.
+    Unprovisioned,
+    /// A session is open.
+    Ready {
+        /// As the enclave described it.
+        session: Session,
+        /// The unlock era.
+        era: u64,
+        /// The connection on which it was opened.
+        generation: u64,
+    },
+    /// No session, and why.
+    Failed {
+        /// Stable, for programs.
+        code: &'static str,
+        /// Expected, found, what to do.
+        detail: String,
+        /// When this reason first held.
+        since: UnixTime,
+    },
+}
+
+/// A handle to the loop; clones share it.
+#[derive(Clone, Debug)]
+pub struct Attestor(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    enclave: Enclave,
+    tpm: Tpm,
+    settings: AttestSettings,
+    kept: KeptManifest,
+    state: watch::Sender<AttestState>,
+    kick: Notify,
+    /// One at a time: what changes the enclave's life or opens a session. Challenges void each other.
+    changing: Mutex<()>,
+    locked_by_operator: AtomicBool,
+}
+
+impl Attestor {
+    /// Starts the loop; it ends when `shutdown` does. Must be called within a tokio runtime.
+    pub fn spawn(
+        enclave: Enclave,
+        tpm: Tpm,
+        settings: AttestSettings,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
+        let attestor = Self(Arc::new(Shared {
+            enclave,
+            tpm,
+            kept: KeptManifest::new(&settings.state_dir),
+            settings,
+            state: watch::Sender::new(AttestState::Starting),
+            kick: Notify::new(),
+            changing: Mutex::new(()),
+            locked_by_operator: AtomicBool::new(false),
+        }));
+        let looping = attestor.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = shutdown => {}
+                () = looping.keep_attested() => {}
+            }
+            looping.fail(&AttestError::ShuttingDown);
+        });
+        attestor
+    }
+
+    /// Whether the node can sign, and when that changes.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<AttestState> {
+        self.0.state.subscribe()
+    }
+
+    /// Has the loop try now: somebody saw that there is no session.
+    pub fn kick(&self) {
+        self.0.kick.notify_one();
+    }
+
+    /// The manifest in force.
+    ///
+    /// # Errors
+    /// See [`AttestError`]; [`AttestError::Unprovisioned`] if there is none.
+    pub async fn manifest(&self) -> Result<Arc<VerifiedManifest>, AttestError> {
+        let status = round::status(&self.0.enclave).await?;
+        self.kept(&status)
+    }
+
+    /// Has the enclave take a manifest: as its first, provisioning this node under the name given, or as the
+    /// successor of the one in force. Applying the one in force again does nothing, successfully.
+    ///
+    /// # Errors
+    /// See [`AttestError`]. After [`CallError::Lost`](crate::enclave::CallError::Lost) the manifest may be in
+    /// force; apply it again.
+    pub async fn apply_manifest(
+        &self,
+        envelope: Vec<u8>,
+        provision_as: Option<String>,
+    ) -> Result<Status, AttestError> {
+        let manifest = VerifiedManifest::danger_trust_as_given(&envelope)?;
+        let _changing = self.0.changing.lock().await;
+        let Shared { enclave, tpm, kept, .. } = &*self.0;
+        let status = round::status(enclave).await?;
+        // If the one in force still lies where the next one goes, it moves to its place first.
+        match self.kept(&status) {
+            Ok(_) | Err(AttestError::Unprovisioned | AttestError::ManifestMissing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        kept.prepare(&manifest)?;
+        let in_force = status.manifest.as_ref().is_some_and(|current| current.digest == manifest.digest());
+        let applied =
+            if in_force { Ok(status) } else { round::apply(enclave, tpm, &envelope, provision_as).await };
+        if let Ok(status) = &applied {
+            self.kept(status)?;
+        }
+        self.kick();
+        applied
+    }
+
+    /// Has the enclave wipe its root, until the agent is started again.
+    ///
+    /// # Errors
+    /// See [`AttestError`]; then the node may still be unlocked.
+    pub async fn lock(&self) -> Result<(), AttestError> {
+        let _changing = self.0.changing.lock().await;
+        // First the flag: the loop must not unlock what was just locked.
+        self.0.locked_by_operator.store(true, Ordering::Release);
+        let locked = round::expect_done(&self.0.enclave, Request::Lock).await;
+        match &locked {
+            Ok(()) => self.fail(&AttestError::LockedByOperator),
+            Err(_) => self.0.locked_by_operator.store(false, Ordering::Release),
+        }
+        locked
+    }
+
+    /// Evidence for an auditor, over their nonce.
+    ///
+    /// # Errors
+    /// See [`AttestError`].
+    pub async fn evidence(&self, nonce: Nonce) -> Result<Evidence, AttestError> {
+        let Shared { enclave, tpm, settings, .. } = &*self.0;
+        let manifest = self.manifest().await?;
+        evidence::take(enclave, tpm, settings, &manifest, nonce).await
+    }
+
+    fn kept(&self, status: &Status) -> Result<Arc<VerifiedManifest>, AttestError> {
+        let in_force = status.manifest.as_ref().ok_or(AttestError::Unprovisioned)?;
+        self.0.kept.with_digest(in_force.digest)
+    }
+
+    async fn keep_attested(&self) {
+        let mut connection = self.0.enclave.connection();
+        let mut back_off = BACK_OFF.clone();
+        let mut open: Option<Open> = None;
+        loop {
+            let up = match &*connection.borrow_and_update() {
+                Connection::Up { generation } => Ok(*generation),
+                Connection::Down { reason } => Err(reason.clone()),
+            };
+            let generation = match up {
+                Ok(generation) => generation,
+                Err(reason) => {
+                    open = None;
+                    self.fail(&AttestError::Enclave(crate::enclave::CallError::NotSent { reason }));
+                    if connection.changed().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+            };
+            open = open.filter(|open| open.generation == generation);
+            let tried = Instant::now();
+            match self.attest(generation).await {
+                Ok(opened) => {
+                    back_off.reset();
+                    self.announce(AttestState::Ready {
+                        session: opened.session.clone(),
+                        era: opened.era,
+                        generation,
+                    });
+                    let renew_at = tried + share(opened.life, RENEW_AT);
+                    let opened = open.insert(opened);
+                    tokio::select! {
+                        () = sleep_until(renew_at) => {}
+                        () = self.0.kick.notified() => {}
+                        _ = connection.changed() => continue,
+                        () = self.pcrs_differ(&opened.selection, &opened.pcrs) => {
+                            tracing::warn!("the PCRs changed: attesting again");
+                            open = None;
+                        }
+                    }
+                    sleep_until(tried + GAP_MIN).await;
+                }
+                Err(error) => {
+                    let serves = open.as_ref().is_some_and(|open| Instant::now() < open.ends);
+                    if serves && !error.is_refusal() {
+                        tracing::warn!(%error, "the session could not be renewed yet");
+                    } else {
+                        open = None;
+                        self.fail(&error);
+                    }
+                    let mut again = Instant::now() + back_off.wait();
+                    if let Some(open) = &open {
+                        again = again.min(open.ends);
+                    }
+                    tokio::select! {
+                        () = sleep_until(again) => {}
+                        () = self.0.kick.notified() => {}
+                        _ = connection.changed() => continue,
+                    }
+                    sleep_until(tried + GAP_MIN).await;
+                }
+            }
+        }
+    }
+
+    /// Whatever it takes to open a session from where the enclave is now.
+    async fn attest(&self, generation: u64) -> Result<Open, AttestError> {
+        let _changing = self.0.changing.lock().await;
+        let Shared { enclave, tpm, .. } = &*self.0;
+        let status = if self.0.locked_by_operator.load(Ordering::Acquire) {
+            return Err(AttestError::LockedByOperator);
+        } else {
+            round::unlocked(enclave, tpm).await?
+        };
+        let manifest = self.kept(&status)?;
+        let started = Instant::now();
+        let (session, pcrs) = round::open_session(enclave, tpm, generation, &manifest).await?;
+        let life = manifest.manifest().session_ttl();
+        let selection = manifest.manifest().quote_selection();
+        Ok(Open { session, era: status.era, generation, selection, pcrs, life, ends: started + life })
+    }
+
+    /// Returns when the PCRs of the selection are no longer `quoted`. A TPM that does not answer is no change:
+    /// renewal will find out.
+    async fn pcrs_differ(&self, selection: &Selection, quoted: &PcrValues) {
+        loop {
+            sleep(self.0.settings.pcr_poll).await;
+            match self.0.tpm.pcrs_of(selection).await {
+                Ok(values) if values != *quoted => return,
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "the PCRs could not be looked at"),
+            }
+        }
+    }
+
+    fn fail(&self, error: &AttestError) {
+        if matches!(error, AttestError::Unprovisioned) {
+            return self.announce(AttestState::Unprovisioned);
+        }
+        let (code, detail) = (error.code(), error.to_string());
+        let since = match &*self.0.state.borrow() {
+            AttestState::Failed { code: earlier, since, .. } if *earlier == code => *since,
+            _ => clock::now(),
+        };
+        self.announce(AttestState::Failed { code, detail, since });
+    }
+
+    fn announce(&self, news: AttestState) {
+        self.0.state.send_if_modified(|state| {
+            if *state == news {
+                return false;
+            }
+            match &news {
+                AttestState::Starting => {}
+                AttestState::Unprovisioned => tracing::warn!("the enclave is not provisioned"),
+                AttestState::Ready { session, era, .. } => {
+                    tracing::info!(state = session.state, era, until = %session.expires_at, "attested");
+                }
+                AttestState::Failed { code, detail, .. } => tracing::error!(code, detail, "not attested"),
+            }
+            *state = news;
+            true
+        });
+    }
+}
+
+/// An open session, by this side's clock.
+#[derive(Debug)]
+struct Open {
+    session: Session,
+    era: u64,
+    generation: u64,
+    selection: Selection,
+    /// As they were quoted.
+    pcrs: PcrValues,
+    life: Duration,
+    ends: Instant,
+}
+
+/// A random share of a duration, in hundredths.
+fn share(whole: Duration, hundredths: std::ops::RangeInclusive<u32>) -> Duration {
+    between(whole * *hundredths.start() / 100, whole * *hundredths.end() / 100)
+}
