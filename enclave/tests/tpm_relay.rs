@@ -9,7 +9,8 @@ use sealstone_attestation::{PcrBank, PcrIndex};
 use sealstone_enclave::tpm::{
     AuthValue, Ceremony, PcrState, PolicyError, SECRET_MAX, STATES_MAX, SealPolicy, SealedBlob, TpmError,
 };
-use support::commands::{handle, password};
+use sha2::{Digest, Sha256};
+use support::commands::{handle, is, password, selection};
 use support::keys::{EK_HANDLE, EkKind};
 use support::node::{COUNTER, COUNTER_AUTH, Node, PCRS, SEAL_AUTH, SECRET, Sealed, counter_auth, seal_auth};
 use support::relay::TapRelay;
@@ -17,7 +18,7 @@ use support::swtpm::Swtpm;
 use tpm2_protocol::basic::TpmUint16;
 use tpm2_protocol::data::{
     Tpm2bAuth, Tpm2bDigest, Tpm2bMaxBuffer, Tpm2bNvPublic, TpmAlgId, TpmCc, TpmEo, TpmRh, TpmSe, TpmaNv,
-    TpmlDigest, TpmlPcrSelection, TpmsNvPublic, TpmsPcrSelect, TpmsPcrSelection,
+    TpmlDigest, TpmlPcrSelection, TpmsNvPublic,
 };
 use tpm2_protocol::frame::{
     TpmClearCommand, TpmClearResponse, TpmNvDefineSpaceCommand, TpmNvDefineSpaceResponse,
@@ -167,7 +168,7 @@ fn a_pcr_that_changes_between_policy_and_unseal_shuts_the_seal() {
     let node = Node::start();
     let sealed = node.provision();
     let mut relay = TapRelay::new(&node.tpm, |tpm, command, _| {
-        if support::commands::is(command, TpmCc::Unseal) {
+        if is(command, TpmCc::Unseal) {
             tpm.extend_pcr(0);
         }
         Ok(tpm.execute(command))
@@ -276,17 +277,9 @@ fn trial(tpm: &Swtpm, policy: &SealPolicy) -> Vec<u8> {
 }
 
 fn expected_pcrs(state: &PcrState) -> (Tpm2bDigest, TpmlPcrSelection) {
-    use sha2::{Digest, Sha256};
     let values: Vec<u8> = state.pcrs.values().flatten().copied().collect();
-    let mut bitmap = [0u8; 3];
-    for pcr in state.pcrs.keys() {
-        bitmap[usize::from(pcr.get() / 8)] |= 1 << (pcr.get() % 8);
-    }
-    let mut pcrs = TpmlPcrSelection::new();
-    let hash = TpmAlgId::try_from(state.bank.algorithm_id()).unwrap();
-    pcrs.try_push(TpmsPcrSelection { hash, pcr_select: TpmsPcrSelect::try_from(&bitmap[..]).unwrap() })
-        .unwrap();
-    (Tpm2bDigest::try_from(&Sha256::digest(values)[..]).unwrap(), pcrs)
+    let pcrs: Vec<u8> = state.pcrs.keys().map(|pcr| pcr.get()).collect();
+    (Tpm2bDigest::try_from(&Sha256::digest(values)[..]).unwrap(), selection(state.bank, &pcrs))
 }
 
 #[test]

@@ -19,7 +19,7 @@ impl AuthValue {
     }
 
     /// The bytes as the TPM uses them: it strips trailing zeros before it stores an auth value or makes it part of
-    /// a key (TPM 2.0 Part 1, 19.6.4.2).
+    /// a key (TPM 2.0 Part 1, 19, authorization values).
     pub(super) fn trimmed(&self) -> &[u8] {
         let end = self.0.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
         &self.0[..end]

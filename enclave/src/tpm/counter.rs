@@ -18,7 +18,7 @@ use super::error::TpmError;
 use super::name::Name;
 use super::session::Use;
 
-/// Bytes of a counter (TPM 2.0 Part 3, 31.8.1).
+/// Bytes of a counter (TPM2_NV_Increment, TPM 2.0 Part 3).
 const COUNTER_LEN: u16 = 8;
 
 /// The session's authorisation failed: another auth value, or another name.

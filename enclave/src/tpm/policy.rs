@@ -16,7 +16,7 @@ use super::kdf::{DIGEST_LEN, sha256};
 
 /// States that a policy has at most: two levels of PolicyOR, and as many as a manifest lists.
 pub const STATES_MAX: usize = 64;
-/// Branches of one PolicyOR (TPML_DIGEST: TPM 2.0 Part 2, 10.9.4).
+/// Branches of one PolicyOR (TPML_DIGEST, TPM 2.0 Part 2).
 const OR_BRANCHES_MAX: usize = 8;
 /// Bytes of a PCR bitmap: 24 PCRs.
 pub(super) const PCR_SELECT_LEN: usize = 3;
@@ -159,7 +159,7 @@ impl OrTree {
     }
 }
 
-/// PolicyOR restarts the digest: zeros, the command code, the branches; no count (Part 3, 23.6).
+/// PolicyOR restarts the digest: zeros, the command code, the branches; no count (TPM2_PolicyOR, Part 3).
 fn or(branches: &[Digest]) -> Digest {
     match branches {
         [alone] => *alone,

@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 /// Bytes of the largest command or response that is relayed. TPM 2.0 implementations take 4,096 bytes at most
-/// (TPM2_PT_MAX_COMMAND_SIZE), and none of the enclave's own comes near.
+/// (TPM_PT_MAX_COMMAND_SIZE), and none of the enclave's own comes near.
 pub const FRAME_MAX: usize = 4096;
 
 /// Executes one TPM command, anywhere, honestly or not.

@@ -1,5 +1,5 @@
-//! Salts: a fresh secret that only the TPM with the pinned endorsement key can learn (TPM 2.0 Part 1, 19.6.12
-//! and annexes B.10.3 and C.6.3).
+//! Salts: a fresh secret that only the TPM with the pinned endorsement key can learn (TPM 2.0 Part 1, 19.6,
+//! and "Secret Sharing" in its annexes B and C).
 
 use getrandom::SysRng;
 use p256::NistP256;

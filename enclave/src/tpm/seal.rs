@@ -20,7 +20,7 @@ use super::name::Name;
 use super::policy::{COUNTER_OFFSET, COUNTER_OPERATION, Digest, SealPolicy};
 use super::session::Use;
 
-/// Bytes that a TPM seals at most (MAX_SYM_DATA: TPM 2.0 Part 2, table 5).
+/// Bytes that a TPM seals at most (MAX_SYM_DATA, TPM 2.0 Part 2).
 pub const SECRET_MAX: usize = 128;
 
 /// A sealed secret: useless but in the TPM that sealed it, under the policy and the auth value that it was sealed for.

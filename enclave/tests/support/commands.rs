@@ -53,12 +53,29 @@ pub fn error(code: u32) -> Vec<u8> {
     [&[0x80, 0x01, 0, 0, 0, 10][..], &code.to_be_bytes()].concat()
 }
 
+/// A success with this tag and body.
+pub fn response(tag: u16, body: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(10 + body.len()).unwrap();
+    [&tag.to_be_bytes()[..], &size.to_be_bytes(), &[0; 4], body].concat()
+}
+
 pub fn code_of(command: &[u8]) -> u32 {
     u32::from_be_bytes(command[6..10].try_into().unwrap())
 }
 
 pub fn is(command: &[u8], code: TpmCc) -> bool {
     code_of(command) == code.value()
+}
+
+/// A selection of PCRs of one bank.
+pub fn selection(bank: PcrBank, pcrs: &[u8]) -> TpmlPcrSelection {
+    let mut bitmap = [0u8; 3];
+    pcrs.iter().for_each(|pcr| bitmap[usize::from(pcr / 8)] |= 1 << (pcr % 8));
+    let mut list = TpmlPcrSelection::new();
+    let hash = TpmAlgId::try_from(bank.algorithm_id()).unwrap();
+    list.try_push(TpmsPcrSelection { hash, pcr_select: TpmsPcrSelect::try_from(&bitmap[..]).unwrap() })
+        .unwrap();
+    list
 }
 
 impl Swtpm {
@@ -85,12 +102,7 @@ impl Swtpm {
     }
 
     pub fn pcr(&self, bank: PcrBank, pcr: u8) -> Vec<u8> {
-        let mut bitmap = [0; 3];
-        bitmap[usize::from(pcr / 8)] |= 1 << (pcr % 8);
-        let mut pcr_selection_in = TpmlPcrSelection::new();
-        let hash = TpmAlgId::try_from(bank.algorithm_id()).unwrap();
-        let pcr_select = TpmsPcrSelect::try_from(&bitmap[..]).unwrap();
-        pcr_selection_in.try_push(TpmsPcrSelection { hash, pcr_select }).unwrap();
+        let pcr_selection_in = selection(bank, &[pcr]);
         let command = TpmPcrReadCommand { handles: [], pcr_selection_in };
         let response: TpmPcrReadResponse = self.run(&command, &[]).unwrap();
         response.pcr_values[0].to_vec()

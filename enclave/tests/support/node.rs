@@ -2,8 +2,12 @@
 
 use sealstone_attestation::{PcrBank, PublicArea};
 use sealstone_enclave::tpm::{AuthValue, Ceremony, PcrState, SealPolicy, SealedBlob, TpmError};
+use tpm2_protocol::TpmUnmarshal;
+use tpm2_protocol::data::{Tpm2bPrivate, Tpm2bPublic, TpmRh, TpmtPublic};
+use tpm2_protocol::frame::{TpmLoadCommand, TpmLoadResponse};
 
-use super::keys::{EK_HANDLE, EkKind};
+use super::commands::{handle, password};
+use super::keys::{EK_HANDLE, EkKind, storage_key};
 use super::relay::TapRelay;
 use super::swtpm::Swtpm;
 
@@ -96,5 +100,20 @@ impl Sealed {
         let json = serde_json::to_value(&self.blob).unwrap();
         let part = |name: &str| hex::decode(json[name].as_str().unwrap()).unwrap();
         (part("public"), part("private"))
+    }
+
+    /// Loads a blob as whoever reads the state file can: without any secret.
+    pub fn load(&self, tpm: &Swtpm) -> u32 {
+        let (public, private) = self.parts();
+        let (parent, _) = tpm.create_primary(TpmRh::Owner, storage_key());
+        let (inner, _) = TpmtPublic::unmarshal(&public).unwrap();
+        let command = TpmLoadCommand {
+            handles: [handle(parent)],
+            in_private: Tpm2bPrivate::try_from(&private[..]).unwrap(),
+            in_public: Tpm2bPublic { inner },
+        };
+        let loaded: TpmLoadResponse = tpm.run(&command, &[password(&[])]).unwrap();
+        tpm.flush(parent);
+        loaded.handles[0].value()
     }
 }
