@@ -286,7 +286,10 @@ impl Signing {
             }
             // The sender, and with it the request's digest, tells the two apart.
             _ => {
-                return Err(Failure::new(Code::StoreFailed, "expected a reservation of the same kind of key"));
+                return Err(Failure::new(
+                    Code::StoreFailed,
+                    "expected a reservation of the same kind of key",
+                ));
             }
         };
         let algorithm = path.algorithm();
