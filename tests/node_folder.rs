@@ -14,6 +14,7 @@ fn contents(desk: &Desk, dir: &str) -> BTreeMap<String, Vec<u8>> {
     std::fs::read_dir(desk.at(dir))
         .unwrap()
         .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_type().unwrap().is_file())
         .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
         .collect()
 }
@@ -40,6 +41,8 @@ fn a_node_is_made_once_and_the_same_command_changes_nothing() {
         let mode = std::fs::metadata(desk.at("node").join(secret)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{secret}");
     }
+    let state = std::fs::metadata(desk.at("node/state")).unwrap();
+    assert!(state.is_dir() && state.permissions().mode() & 0o077 == 0);
     assert_eq!(desk.done(line)["created"], false);
     assert_eq!(contents(&desk, "node"), before);
 

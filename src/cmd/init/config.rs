@@ -14,6 +14,8 @@ pub(super) const CREDENTIAL: &str = "enclave.credential";
 pub(super) const AGENT_CONFIG: &str = "agent.toml";
 /// The enclave's configuration.
 pub(super) const ENCLAVE_CONFIG: &str = "enclave.toml";
+/// The agent's own files. A folder of their own: its copy of the manifest is not the skeleton beside it.
+pub(super) const STATE_DIR: &str = "state";
 /// The skeleton of the first manifest.
 pub(super) const MANIFEST: &str = "manifest.json";
 
@@ -60,7 +62,8 @@ socket = "agent.sock"
 path = "agent.db"
 
 [state]
-dir = "."
+# The attestation key's blobs and the manifest in force.
+dir = "{STATE_DIR}"
 "#
     )
 }

@@ -15,8 +15,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use self::config::{
-    AGENT_CONFIG, AGENT_KEY, CREDENTIAL, ENCLAVE_CONFIG, ENCLAVE_KEY, MANIFEST, Settings, agent_toml,
-    enclave_toml,
+    AGENT_CONFIG, AGENT_KEY, CREDENTIAL, ENCLAVE_CONFIG, ENCLAVE_KEY, MANIFEST, STATE_DIR, Settings,
+    agent_toml, enclave_toml,
 };
 use super::{authority, now};
 use crate::failure::{Failure, chain};
@@ -25,8 +25,8 @@ use crate::output::{Answer, fields};
 
 /// Make a node's keys, configurations and the skeleton of its first manifest
 ///
-/// Writes agent.key, enclave.key, enclave.credential, agent.toml, enclave.toml and manifest.json to an
-/// empty or new folder. Nothing is ever replaced; the same command again changes nothing.
+/// Writes agent.key, enclave.key, enclave.credential, agent.toml, enclave.toml, manifest.json and state/ to
+/// an empty or new folder. Nothing is ever replaced; the same command again changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone init --dir node --authority alice.pub --authority bob.pub --threshold 2\n  \
@@ -64,7 +64,7 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
                 return unchanged(&args);
             }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(&args.dir)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => make_dir(&args.dir, NODE_DIR_MODE)?,
         Err(error) => return Err(bad_dir(&args.dir, &error)),
     }
     create(&args)
@@ -136,6 +136,7 @@ fn create(args: &Args) -> Result<Answer, Failure> {
     files::random_bytes(&mut deployment)?;
     let draft = skeleton::draft(DeploymentId::from_bytes(deployment), now()?, &set);
     made.write(&at(MANIFEST), "the manifest's skeleton", skeleton::text(&draft).as_bytes(), PUBLIC_MODE)?;
+    make_dir(&at(STATE_DIR), STATE_DIR_MODE)?;
     made.paths.clear();
     Ok(answer(args, &set, true))
 }
@@ -176,7 +177,7 @@ fn settings<'a>(
 /// A folder that has something in it: fine if it is what this command makes, else refused.
 fn unchanged(args: &Args) -> Result<Answer, Failure> {
     let at = |name: &str| args.dir.join(name);
-    let names = [AGENT_KEY, ENCLAVE_KEY, CREDENTIAL, AGENT_CONFIG, ENCLAVE_CONFIG, MANIFEST];
+    let names = [AGENT_KEY, ENCLAVE_KEY, CREDENTIAL, AGENT_CONFIG, ENCLAVE_CONFIG, MANIFEST, STATE_DIR];
     let missing: Vec<&str> = names.into_iter().filter(|name| !at(name).exists()).collect();
     if !missing.is_empty() {
         return Err(not_ours(args, &format!("it has files, but not {}", missing.join(", "))));
@@ -214,8 +215,14 @@ fn not_ours(args: &Args, found: &str) -> Failure {
     )
 }
 
-fn make_dir(dir: &Path) -> Result<(), Failure> {
-    DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(|error| bad_dir(dir, &error))
+/// Others may look; every secret in it has a mode of its own.
+const NODE_DIR_MODE: u32 = 0o755;
+
+/// Nobody but the agent looks.
+const STATE_DIR_MODE: u32 = 0o700;
+
+fn make_dir(dir: &Path, mode: u32) -> Result<(), Failure> {
+    DirBuilder::new().recursive(true).mode(mode).create(dir).map_err(|error| bad_dir(dir, &error))
 }
 
 fn bad_dir(dir: &Path, error: &io::Error) -> Failure {
