@@ -209,10 +209,12 @@ impl Enclave {
             let receipts = lock(&unlocked.receipts);
             (receipts.sequence(), receipts.head())
         };
+        // Outside the literal below: a guard in there would live until its end, and `now` locks the state too.
+        let node = lock(&unlocked.state).node.clone();
         let report = Report {
             format: 1,
             deployment: manifest.deployment(),
-            node: lock(&unlocked.state).node.clone(),
+            node,
             manifest: unlocked.manifest.digest(),
             manifest_version: manifest.version(),
             authority: manifest.authority().digest(),

@@ -69,8 +69,8 @@ impl Node {
         let node = Self { tpm, enclave: None, agent: None, folder };
         node.measure_boot();
         let tcti = node.tpm.tcti();
-        let path = node.path("").display().to_string();
-        let _ = node.cli(&["init", "--dir", &path, "--node", NAME, "--tcti", &tcti, "--new-authority", "alice"]).expect(0);
+        let path = node.folder().display().to_string();
+        let _ = node.run(node.folder.path(), &["init", "--dir", &path, "--node", NAME, "--tcti", &tcti, "--new-authority", "alice"]).expect(0);
         // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
         node.edit("agent.toml", |text| text.replace("[tpm]\n", "[tpm]\nek = \"p256\"\n"));
         node
@@ -104,7 +104,7 @@ impl Node {
     /// A file of the node.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder().join(name)
     }
 
     /// Changes a text file of the node.
@@ -181,9 +181,13 @@ impl Node {
     /// Runs the CLI against this node.
     #[must_use]
     pub fn cli(&self, arguments: &[&str]) -> Ran {
+        self.run(&self.folder(), arguments)
+    }
+
+    fn run(&self, folder: &Path, arguments: &[&str]) -> Ran {
         let Output { status, stdout, stderr } = Command::new(binary("sealstone"))
             .args(arguments)
-            .current_dir(self.folder.path())
+            .current_dir(folder)
             .env("SEALSTONE_SOCKET", self.path("agent.sock"))
             .output()
             .expect("the CLI runs");
@@ -252,10 +256,10 @@ impl Node {
         self.api("POST", "/v1/sign", &sign_body(asset, nonce, payload))
     }
 
-    /// The node's folder.
+    /// The folder that `sealstone init` made.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().join("node")
     }
 }
 

@@ -38,9 +38,9 @@ const ALLOWED: [(u32, &str); 19] = [
     (0x171, "PolicyOR"),
     (0x149, "PolicyNV"),
     (0x16b, "PolicyAuthValue"),
-    (0x189, "PolicyGetDigest"),
+    (0x180, "PolicyRestart"),
     (0x173, "ReadPublic"),
-    (0x151, "PolicySecret"),
+    (0x17a, "GetCapability"),
 ];
 
 const CREATE_PRIMARY: u32 = 0x131;
