@@ -29,7 +29,7 @@ pub(crate) enum Fault {
     /// It is refused.
     Refuse(RefusalCode),
     /// It is answered with something else.
-    Answer(Reply),
+    Answer(Box<Reply>),
     /// It is signed in the next era.
     NextEra,
 }
@@ -166,7 +166,7 @@ fn serve(state: &Mutex<State>, peer: &mut Peer, message: RequestMessage) -> bool
                     Reply::Signed(Box::new(signed))
                 }
                 Some(Fault::Refuse(code)) => Reply::Refused(Refusal { code, detail: "so told".to_owned() }),
-                Some(Fault::Answer(reply)) => reply,
+                Some(Fault::Answer(reply)) => *reply,
                 Some(Fault::NextEra) => {
                     state.last_used_era = state.era;
                     state.era += 1;

@@ -229,7 +229,7 @@ async fn a_wrong_answer_is_not_given_out_and_the_right_one_is_found() {
         assert_eq!(agent.sign(pay(nonce, "a")).await.unwrap().receipt.sequence, nonce);
     }
     assert_eq!(node.fake.asked(), tampers.len());
-    node.fake.fail_next(Fault::Answer(Reply::Done));
+    node.fake.fail_next(Fault::Answer(Box::new(Reply::Done)));
     assert_eq!(agent.code(pay(99, "a")).await, Code::EnclaveFault);
     agent.sign(pay(99, "a")).await.unwrap();
 }
