@@ -247,6 +247,9 @@ fn action_for(code: &str) -> Option<&'static str> {
             "have a manifest signed that lists the succession from the asset's state to the current one, or rotate \
              the asset"
         }
+        "MANIFEST_ROLLBACK" | "MANIFEST_CONFLICT" => {
+            "propose the next version from the manifest in force, which the agent serves at GET /v1/manifest"
+        }
         "FOREIGN_AUTHORITY" | "MANIFEST_REFUSED" => "check the envelope with `sealstone manifest verify`",
         _ => return None,
     })
