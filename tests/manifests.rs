@@ -359,15 +359,20 @@ fn an_authority_hands_over_only_with_both_sets() {
     desk.done("manifest propose --from v1 --authority bob.pub -o v2");
     let verify = "manifest verify v2 --previous v1";
 
-    // The old set is foreign to the new one, unless the manifest before shows who it is.
-    desk.fails("manifest sign v2 --key alice.key", 1, "FOREIGN_KEY");
+    // The new set alone does not take over.
     desk.done("manifest sign v2 --key bob.key");
     let outcome = desk.fails(verify, 1, "MANIFEST_REFUSED");
     assert!(outcome.detail().contains("at least 1"), "{}", outcome.detail());
     desk.done("manifest sign v2 --key alice.key --previous v1");
     let accepted = desk.done(verify);
     assert_eq!(accepted["signed_by"][0]["name"], "bob");
-    assert_eq!(accepted["signed_by"].as_array().unwrap().len(), 2);
+    assert_eq!(accepted["signed_by"][1]["name"], "alice");
+
+    // The one after is the new set's alone.
+    desk.done("manifest propose --from v2 --set-session-ttl 60 -o v3");
+    desk.fails("manifest sign v3 --key alice.key", 1, "FOREIGN_KEY");
+    desk.done("manifest sign v3 --key bob.key");
+    desk.done("manifest verify v3 --previous v2");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Lines of a file without its tests. Longer files have more than one job.
@@ -31,7 +31,8 @@ fn sources() -> Vec<PathBuf> {
         .expect("git lists the sources: apt-get install git");
     assert!(listed.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
     let names = String::from_utf8(listed.stdout).expect("paths are UTF-8");
-    let files: Vec<PathBuf> = names.lines().map(|name| root().join(name)).filter(|path| path.exists()).collect();
+    let files: Vec<PathBuf> =
+        names.lines().map(|name| root().join(name)).filter(|path| path.exists()).collect();
     assert!(files.len() > 50, "expected the whole tree, found {} files", files.len());
     files
 }
@@ -42,13 +43,17 @@ fn every_file_says_what_it_is_for_and_has_one_job() {
     for path in sources() {
         let text = fs::read_to_string(&path).expect("sources are UTF-8");
         let name = path.strip_prefix(root()).expect("listed below the root").display().to_string();
-        let documented = text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!")).is_some_and(|line| line.starts_with("//!"));
+        let documented = text
+            .lines()
+            .find(|line| !line.trim().is_empty() && !line.starts_with("#!"))
+            .is_some_and(|line| line.starts_with("//!"));
         if !documented {
             faults.push(format!("{name}: expected a `//!` comment that says what the file is for"));
         }
         let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]").count();
         if lines > LINES_MAX {
-            faults.push(format!("{name}: expected at most {LINES_MAX} lines before its tests, found {lines}"));
+            faults
+                .push(format!("{name}: expected at most {LINES_MAX} lines before its tests, found {lines}"));
         }
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
@@ -57,10 +62,16 @@ fn every_file_says_what_it_is_for_and_has_one_job() {
 #[test]
 fn every_crate_inherits_the_lints_and_depends_in_one_direction() {
     for (folder, name, allowed) in CRATES {
-        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("each crate has a manifest");
-        assert!(manifest.contains("[lints]\nworkspace = true"), "{name} does not inherit the workspace's lints");
+        let manifest =
+            fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("each crate has a manifest");
+        assert!(
+            manifest.contains("[lints]\nworkspace = true"),
+            "{name} does not inherit the workspace's lints"
+        );
         for (_, other, _) in CRATES {
-            let names_it = manifest.lines().any(|line| line.starts_with(&format!("{other}.")) || line.starts_with(&format!("{other} ")));
+            let names_it = manifest
+                .lines()
+                .any(|line| line.starts_with(&format!("{other}.")) || line.starts_with(&format!("{other} ")));
             assert!(!names_it || allowed.contains(other), "{name} must not depend on {other}");
         }
     }
@@ -69,9 +80,13 @@ fn every_crate_inherits_the_lints_and_depends_in_one_direction() {
 #[test]
 fn unsafe_code_is_forbidden_outside_the_enclave() {
     for (folder, name, _) in CRATES {
-        let crate_root = ["src/lib.rs", "src/main.rs"].iter().map(|file| root().join(folder).join(file)).find(|path| path.exists());
+        let crate_root = ["src/lib.rs", "src/main.rs"]
+            .iter()
+            .map(|file| root().join(folder).join(file))
+            .find(|path| path.exists());
         let text = fs::read_to_string(crate_root.expect("each crate has a root")).expect("readable");
-        let expected = if *name == "sealstone-enclave" { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
+        let expected =
+            if *name == "sealstone-enclave" { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
         assert!(text.contains(expected), "{name}: expected {expected}");
     }
 }
@@ -83,10 +98,23 @@ fn the_enclave_links_only_what_was_reviewed() {
     let allowed: BTreeSet<String> = fs::read_to_string(&reviewed)
         .expect("enclave/dependencies.txt lists the reviewed crates")
         .lines()
-        .filter_map(|line| line.split('#').next().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned))
+        .filter_map(|line| {
+            line.split('#').next().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
+        })
         .collect();
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "-p", "sealstone-enclave", "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}", "--locked"])
+        .args([
+            "tree",
+            "-p",
+            "sealstone-enclave",
+            "-e",
+            "normal,no-proc-macro",
+            "--prefix",
+            "none",
+            "--format",
+            "{p}",
+            "--locked",
+        ])
         .current_dir(root())
         .output()
         .expect("cargo runs");
@@ -99,7 +127,10 @@ fn the_enclave_links_only_what_was_reviewed() {
     let unreviewed: Vec<_> = linked.difference(&allowed).collect();
     let unused: Vec<_> = allowed.difference(&linked).collect();
     assert!(unreviewed.is_empty(), "the enclave links crates that nobody reviewed: {unreviewed:?}; review them, then list them in enclave/dependencies.txt");
-    assert!(unused.is_empty(), "enclave/dependencies.txt lists crates that are not linked any more: {unused:?}");
+    assert!(
+        unused.is_empty(),
+        "enclave/dependencies.txt lists crates that are not linked any more: {unused:?}"
+    );
     for forbidden in ["tokio", "hyper", "axum", "sqlx", "clap", "openssl-sys", "tss-esapi"] {
         assert!(!linked.contains(forbidden), "the enclave must never link {forbidden}");
     }
@@ -109,15 +140,27 @@ fn the_enclave_links_only_what_was_reviewed() {
 fn every_dependency_has_its_reason() {
     let mut without = BTreeMap::new();
     for (folder, name, _) in CRATES {
-        let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("each crate has a manifest");
+        let manifest =
+            fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("each crate has a manifest");
         let root_text = fs::read_to_string(root().join("Cargo.toml")).expect("the workspace has a manifest");
-        for line in manifest.lines().skip_while(|line| *line != "[dependencies]").take_while(|line| *line != "[lints]") {
-            let Some(dependency) = line.split(['.', ' ']).next().filter(|word| !word.is_empty() && !word.starts_with(['[', '#'])) else { continue };
+        let mut in_dependencies = false;
+        for line in manifest.lines() {
+            if line.starts_with('[') {
+                in_dependencies = line.ends_with("dependencies]");
+            }
+            let word = line.split(['.', ' ']).next().unwrap_or_default();
+            if !in_dependencies || word.is_empty() || word.starts_with(['[', '#']) {
+                continue;
+            }
+            let dependency = word;
             let listed = root_text.lines().any(|line| line.starts_with(&format!("{dependency} =")));
             if !listed {
                 without.insert(dependency.to_owned(), *name);
             }
         }
     }
-    assert!(without.is_empty(), "not in [workspace.dependencies], where versions and reasons are: {without:?}");
+    assert!(
+        without.is_empty(),
+        "not in [workspace.dependencies], where versions and reasons are: {without:?}"
+    );
 }

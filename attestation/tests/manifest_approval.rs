@@ -171,6 +171,9 @@ fn a_new_authority_takes_over_only_when_both_sets_sign() {
     let current = current(&team);
     let mut draft = next(current.manifest());
     draft.authority = authority(2, &[&team.carol, &team.mallory]);
+    let unnamed = current.succeed(&signed(&draft, &[&team.carol, &team.mallory]));
+    assert!(matches!(unnamed, Err(ManifestError::OtherOutgoing { found: None, .. })));
+    draft.outgoing_authority = Some(current.manifest().authority().clone());
     let succeed = |people: &[&Person]| current.succeed(&signed(&draft, people));
     let handed_over = succeed(&[&team.alice, &team.carol, &team.mallory]).unwrap();
     assert_eq!(handed_over.manifest().authority().digest(), draft.authority.digest());
@@ -178,20 +181,30 @@ fn a_new_authority_takes_over_only_when_both_sets_sign() {
     // Carol counts in both sets; neither is enough without the other.
     assert_eq!(
         succeed(&[&team.alice, &team.bob]),
-        Err(ManifestError::NewAuthority(SignaturesError::TooFew { expected: 2, found: 0 }))
+        Err(ManifestError::Signatures(SignaturesError::TooFew { expected: 2, found: 0 }))
     );
     assert_eq!(
         succeed(&[&team.carol, &team.mallory]),
-        Err(ManifestError::Signatures(SignaturesError::TooFew { expected: 2, found: 1 }))
+        Err(ManifestError::OutgoingAuthority(SignaturesError::TooFew { expected: 2, found: 1 }))
     );
+    // A set that never approved anything here cannot hand over.
+    let mut usurped = draft.clone();
+    usurped.outgoing_authority = Some(authority(1, &[&team.mallory]));
+    let usurped = current.succeed(&signed(&usurped, &[&team.carol, &team.mallory]));
+    assert!(matches!(usurped, Err(ManifestError::OtherOutgoing { found: Some(_), .. })));
     let stranger = Person::new(99);
     assert!(matches!(
         succeed(&[&team.alice, &team.carol, &team.mallory, &stranger]),
         Err(ManifestError::Signatures(SignaturesError::Foreign { .. }))
     ));
 
+    // Who knows only the new set takes the same envelope, with all its signatures.
+    let pinned = VerifiedManifest::first(handed_over.envelope(), draft.authority.digest()).unwrap();
+    assert_eq!(pinned.digest(), handed_over.digest());
+
     // From then on the old set approves nothing.
-    let third = next(handed_over.manifest());
+    let mut third = next(handed_over.manifest());
+    third.outgoing_authority = None;
     assert!(handed_over.succeed(&signed(&third, &[&team.alice, &team.bob])).is_err());
     assert!(handed_over.succeed(&signed(&third, &[&team.carol, &team.mallory])).is_ok());
 }
@@ -202,8 +215,9 @@ fn a_lower_threshold_is_a_new_authority_too() {
     let current = current(&team);
     let mut draft = next(current.manifest());
     draft.authority = authority(1, &[&team.alice, &team.bob, &team.carol]);
+    draft.outgoing_authority = Some(current.manifest().authority().clone());
     let error = current.succeed(&signed(&draft, &[&team.alice])).unwrap_err();
-    assert_eq!(error, ManifestError::Signatures(SignaturesError::TooFew { expected: 2, found: 1 }));
+    assert_eq!(error, ManifestError::OutgoingAuthority(SignaturesError::TooFew { expected: 2, found: 1 }));
     assert!(current.succeed(&signed(&draft, &[&team.alice, &team.bob])).is_ok());
 }
 

@@ -118,6 +118,12 @@ impl Manifest {
         &self.draft.authority
     }
 
+    /// The set that hands over with this manifest.
+    #[must_use]
+    pub fn outgoing_authority(&self) -> Option<&AuthoritySet> {
+        self.draft.outgoing_authority.as_ref()
+    }
+
     /// All states, in the manifest's order.
     #[must_use]
     pub fn states(&self) -> &[State] {
@@ -269,6 +275,11 @@ impl Manifest {
             (1, Some(_)) => return Err(ManifestError::FirstWithPrevious),
             (version @ 2.., None) => return Err(ManifestError::WithoutPrevious { version }),
             (1, None) | (2.., Some(_)) => {}
+        }
+        if let Some(outgoing) = &draft.outgoing_authority
+            && (draft.version == 1 || outgoing.digest() == draft.authority.digest())
+        {
+            return Err(ManifestError::NothingHandedOver);
         }
         if !SESSION_TTL_S.contains(&draft.session_ttl_s) {
             let (min, max) = (*SESSION_TTL_S.start(), *SESSION_TTL_S.end());

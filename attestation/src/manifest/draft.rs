@@ -31,6 +31,10 @@ pub struct ManifestDraft {
     pub issued_at: UnixTime,
     /// Who approves the next manifest.
     pub authority: AuthoritySet,
+    /// The set that hands over to `authority` with this manifest, and signs it too; `None` when none does. It is
+    /// named so that whoever knows only the new set can still tell its signatures from foreign ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outgoing_authority: Option<AuthoritySet>,
     /// 1 to 64 states.
     pub states: Vec<StateDraft>,
     /// Ordered pairs of states.

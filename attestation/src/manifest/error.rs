@@ -215,9 +215,20 @@ pub enum ManifestError {
     /// Not approved.
     #[error(transparent)]
     Signatures(#[from] SignaturesError),
-    /// The set that takes over did not agree.
-    #[error("expected the new authority set to have signed too: {0}")]
-    NewAuthority(SignaturesError),
+    /// The set that hands over did not agree.
+    #[error("expected the outgoing authority set to have signed too: {0}")]
+    OutgoingAuthority(SignaturesError),
+    /// A hand-over to the same set, or from none.
+    #[error("expected an outgoing authority only where another set takes over")]
+    NothingHandedOver,
+    /// The set changes, and not the current one hands over.
+    #[error("expected the outgoing authority to be the current one, {expected}, found {}", found.map_or_else(|| "none named".to_owned(), |found| found.to_string()))]
+    OtherOutgoing {
+        /// The current set.
+        expected: AuthorityDigest,
+        /// The set that the manifest says hands over.
+        found: Option<AuthorityDigest>,
+    },
     /// A manifest of another deployment.
     #[error("expected a manifest of deployment {expected}, found one of {found}")]
     OtherDeployment {

@@ -1,7 +1,7 @@
 //! Manifests that the authority approved: the only ones that anything acts upon.
 
 use crate::{
-    AuthorityDigest, Envelope, ManifestDigest,
+    AuthorityDigest, AuthoritySet, Envelope, ManifestDigest,
     authority::verify_signatures,
     manifest::{checked::Manifest, error::ManifestError},
 };
@@ -27,13 +27,13 @@ impl VerifiedManifest {
         if found != authority {
             return Err(ManifestError::ForeignAuthority { expected: authority, found });
         }
-        let set = manifest.authority();
-        set.check_signers(&verify_signatures(&parsed, &[set])?)?;
+        check_approval(&manifest, &parsed)?;
         Ok(Self { manifest, envelope: envelope.to_vec() })
     }
 
     /// Takes the next manifest: of the same deployment, the next version, naming this one, not issued
-    /// earlier, and approved by this manifest's authority; if it names another set, approved by that one too.
+    /// earlier, and approved by the set that it names; when that is another set than this manifest's, it names this
+    /// one as the outgoing set, which approved it too.
     /// The same manifest again is returned as it is.
     ///
     /// # Errors
@@ -68,14 +68,13 @@ impl VerifiedManifest {
                 found: next.issued_at(),
             });
         }
-        let (old, new) = (current.authority(), next.authority());
-        if old.digest() == new.digest() {
-            old.check_signers(&verify_signatures(&parsed, &[old])?)?;
-        } else {
-            let signers = verify_signatures(&parsed, &[old, new])?;
-            old.check_signers(&signers)?;
-            new.check_signers(&signers).map_err(ManifestError::NewAuthority)?;
+        let expected = current.authority().digest();
+        let found = next.outgoing_authority().map(AuthoritySet::digest);
+        let hands_over = next.authority().digest() != expected;
+        if hands_over != found.is_some() || found.is_some_and(|found| found != expected) {
+            return Err(ManifestError::OtherOutgoing { expected, found });
         }
+        check_approval(&next, &parsed)?;
         Ok(Self { manifest: next, envelope: envelope.to_vec() })
     }
 
@@ -86,8 +85,7 @@ impl VerifiedManifest {
     /// [`ManifestError`] when it is not even consistent with itself.
     pub fn danger_trust_as_given(envelope: &[u8]) -> Result<Self, ManifestError> {
         let (manifest, parsed) = read(envelope)?;
-        let set = manifest.authority();
-        set.check_signers(&verify_signatures(&parsed, &[set])?)?;
+        check_approval(&manifest, &parsed)?;
         Ok(Self { manifest, envelope: envelope.to_vec() })
     }
 
@@ -108,6 +106,18 @@ impl VerifiedManifest {
     pub fn envelope(&self) -> &[u8] {
         &self.envelope
     }
+}
+
+/// The set that the manifest names approved it, and so did the one that hands over with it; nobody else signed.
+fn check_approval(manifest: &Manifest, envelope: &Envelope) -> Result<(), ManifestError> {
+    let set = manifest.authority();
+    let outgoing = manifest.outgoing_authority();
+    let sets: Vec<&AuthoritySet> = outgoing.into_iter().chain([set]).collect();
+    let signers = verify_signatures(envelope, &sets)?;
+    if let Some(outgoing) = outgoing {
+        outgoing.check_signers(&signers).map_err(ManifestError::OutgoingAuthority)?;
+    }
+    Ok(set.check_signers(&signers)?)
 }
 
 fn read(envelope: &[u8]) -> Result<(Manifest, Envelope), ManifestError> {

@@ -443,6 +443,7 @@ pub(crate) fn draft(person: &Person, machines: &[&Machine]) -> ManifestDraft {
             algorithms: sealstone_attestation::Algorithm::ALL.to_vec(),
             sign: vec![PayloadKind::Message],
         }],
+        outgoing_authority: None,
         session_permissions: vec![SessionPermission {
             tenant: Scope::Any,
             sender: Scope::Any,

@@ -31,6 +31,7 @@ pub(super) fn draft(deployment: DeploymentId, now: UnixTime, authority: &Authori
             algorithms: algorithms.clone(),
             sign: sign.clone(),
         }],
+        outgoing_authority: None,
         session_permissions: vec![SessionPermission {
             tenant: Scope::Any,
             sender: Scope::Any,

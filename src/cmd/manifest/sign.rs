@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use sealstone_attestation::{
-    AuthorityKey, Envelope, EnvelopeSignature, ManifestDigest, PublicKey, Signature64,
+    AuthorityKey, AuthoritySet, Envelope, EnvelopeSignature, ManifestDigest, PublicKey, Signature64,
 };
 use serde_json::json;
 
@@ -29,7 +29,7 @@ pub(in crate::cmd) struct Args {
     /// Refuse unless the manifest has this digest
     #[arg(long, value_name = "HEX")]
     digest: Option<ManifestDigest>,
-    /// The manifest before it: when the authority changes, the old set signs as well
+    /// The manifest before it, to be sure that this one follows it
     #[arg(long, value_name = "ENVELOPE")]
     previous: Option<PathBuf>,
     /// Write the signed envelope here instead
@@ -64,9 +64,7 @@ pub(in crate::cmd) fn run(args: Args) -> Result<Answer, Failure> {
         ));
     }
     let mut approvers: Vec<&AuthorityKey> = manifest.authority().keys().iter().collect();
-    if let Some(previous) = &previous {
-        approvers.extend(previous.manifest.authority().keys());
-    }
+    approvers.extend(manifest.outgoing_authority().into_iter().flat_map(AuthoritySet::keys));
 
     let signer = AuthoritySigner::read(&key)?;
     let public_key = signer.public_key();
@@ -74,8 +72,7 @@ pub(in crate::cmd) fn run(args: Args) -> Result<Answer, Failure> {
         return Err(Failure::refused(
             "FOREIGN_KEY",
             format!("expected a key of the manifest's authority, found {}", public_key.key_id()),
-            "sign with a key that `sealstone manifest show` lists; an approver of the set before this one gives \
-             --previous",
+            "sign with a key that `sealstone manifest show` lists",
         ));
     };
     let name = shown(approver.name());
@@ -144,7 +141,7 @@ fn check_others(
                     "expected only valid signatures by approvers, found one by {:?} that is not",
                     shown(keyid)
                 ),
-                "get the envelope again from somebody who has it whole; when the authority changes, give --previous",
+                "get the envelope again from somebody who has it whole",
             ));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sealstone_attestation::{AuthorityDigest, Envelope, Manifest, VerifiedManifest};
+use sealstone_attestation::{AuthorityDigest, AuthoritySet, Envelope, Manifest, VerifiedManifest};
 use serde_json::json;
 
 use super::Unverified;
@@ -75,13 +75,13 @@ pub(in crate::cmd) fn run(args: Args) -> Result<Answer, Failure> {
     Ok(Answer::done(json, text))
 }
 
-/// Who signed, by the names in the manifest; one who leaves the authority has none there any more.
+/// Who signed, by the names in the manifest.
 fn signers(envelope: &Envelope, manifest: &Manifest) -> Vec<(String, String)> {
     let name = |key_id: &str| {
-        let keys = manifest.authority().keys().iter();
-        keys.into_iter()
-            .find(|key| key.public_key().key_id().to_string() == key_id)
-            .map_or_else(|| "an approver of the set before".to_owned(), |key| key.name().to_owned())
+        let outgoing = manifest.outgoing_authority().into_iter().flat_map(AuthoritySet::keys);
+        let mut keys = manifest.authority().keys().iter().chain(outgoing);
+        keys.find(|key| key.public_key().key_id().to_string() == key_id)
+            .map_or_else(|| "nobody that it names".to_owned(), |key| key.name().to_owned())
     };
     envelope.signatures.iter().map(|signature| (name(&signature.keyid), signature.keyid.clone())).collect()
 }

@@ -144,7 +144,11 @@ fn proposal(args: &Args, context: &Context) -> Result<Manifest, Failure> {
         draft.session_ttl_s = seconds.into();
     }
     if !args.authority.is_empty() {
-        draft.authority = authority::set_from(&args.authority, args.threshold)?;
+        let incoming = authority::set_from(&args.authority, args.threshold)?;
+        let outgoing = std::mem::replace(&mut draft.authority, incoming);
+        // A draft of the first manifest has nobody who could hand over.
+        draft.outgoing_authority =
+            (draft.version > 1 && outgoing.digest() != draft.authority.digest()).then_some(outgoing);
     }
     Manifest::try_from(draft).map_err(|error| change::proposal(chain(&error)))
 }
@@ -171,6 +175,7 @@ fn base(args: &Args) -> Result<ManifestDraft, Failure> {
                 change::proposal("expected a version that can rise, found the last".to_owned())
             })?;
             draft.previous = Some(current.digest());
+            draft.outgoing_authority = None;
             draft
         }
         // The command line demands one of them.
