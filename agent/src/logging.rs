@@ -1,6 +1,7 @@
 //! Logs: one line per event on standard error, for people or as JSON. Never a payload, never a key.
 
 use std::error::Error;
+use std::io::IsTerminal;
 
 use crate::config::log::{LogConfig, LogFormat};
 
@@ -11,7 +12,8 @@ use crate::config::log::{LogConfig, LogFormat};
 pub fn init(config: &LogConfig) -> Result<(), Box<dyn Error + Send + Sync>> {
     let subscriber = tracing_subscriber::fmt().with_max_level(config.level).with_writer(std::io::stderr);
     match config.format {
-        LogFormat::Text => subscriber.with_target(false).try_init(),
+        // Colours are for people at a terminal, not for journals and files.
+        LogFormat::Text => subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(true).try_init(),
     }
 }

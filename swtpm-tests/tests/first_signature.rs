@@ -17,8 +17,9 @@ fn a_node_signs_in_every_algorithm_and_each_signature_verifies_independently() {
     let node = Node::ready();
     for (nonce, algorithm) in ["ES256", "ES256K", "EdDSA"].into_iter().enumerate() {
         let asset = node.create_asset(algorithm, algorithm);
-        for payload in [&b"pay 1 to bob"[..], &[], &[0; 4096], &[0xff; 60 * 1024]] {
-            let nonce = u64::try_from(nonce * 10 + payload.len() % 7).unwrap();
+        let payloads = [&b"pay 1 to bob"[..], &[0], &[0; 4096], &[0xff; 60 * 1024]];
+        for (number, payload) in payloads.into_iter().enumerate() {
+            let nonce = u64::try_from(nonce * 10 + number).unwrap();
             let answer = node.sign(algorithm, nonce, payload);
             assert_eq!(answer.status, 200, "{answer:?}");
             let signed = answer.json();
@@ -127,6 +128,7 @@ fn bad_requests_are_named_and_change_nothing() {
         ("both payload and digest", change("digest", json!("00".repeat(32))), 400),
         ("unknown field", change("amount", json!("1")), 400),
         ("unknown hash", change("hash", json!("md5")), 400),
+        ("nothing to sign", change("payload", json!("")), 400),
         ("payload beyond the limit", change("payload", json!("00".repeat(60 * 1024 + 1))), 413),
         ("not an object", json!([1]), 400),
     ];

@@ -39,8 +39,9 @@ const GAP_MIN: Duration = Duration::from_secs(1);
 /// When a session is renewed, in hundredths of its life: what is left is for retries while the TPM is away.
 const RENEW_AT: std::ops::RangeInclusive<u32> = 55..=65;
 
-/// How often the PCRs are looked at while a session is open: one or two TPM commands, milliseconds.
-pub const PCR_POLL: Duration = Duration::from_secs(5);
+/// How often the PCRs are looked at while a session is open: one or two TPM commands, some 15 ms of a slow chip. It
+/// bounds how long an honest agent goes on signing on a machine that has changed.
+pub const PCR_POLL: Duration = Duration::from_secs(1);
 
 /// What the loop needs to know.
 #[derive(Clone, Debug)]
