@@ -168,6 +168,15 @@ impl Node {
         self.agent.as_mut().expect("it runs")
     }
 
+    /// The processes of agent and enclave.
+    ///
+    /// # Panics
+    /// When one of them does not run.
+    #[must_use]
+    pub fn pids(&self) -> (u32, u32) {
+        (self.agent.as_ref().expect("it runs").pid(), self.enclave.as_ref().expect("it runs").pid())
+    }
+
     /// Takes the enclave's process out of the node, to end it in another way.
     pub fn take_enclave(&mut self) -> Running {
         self.enclave.take().expect("it runs")

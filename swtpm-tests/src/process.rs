@@ -55,7 +55,7 @@ impl Running {
         let raw = i32::try_from(self.child.id()).expect("process ids are small");
         let pid = Pid::from_raw(raw).expect("process ids are not zero");
         // It may have ended by itself; what the story then finds says so.
-        drop(kill_process(pid, signal));
+        let _ = kill_process(pid, signal);
     }
 
     /// Ends it at once, as a crash would, and waits until it is gone.

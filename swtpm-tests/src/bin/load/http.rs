@@ -1,0 +1,73 @@
+//! Signing requests with distinct nonces to the agent's HTTP API, over connections that are kept.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use sealstone_attestation::Algorithm;
+use sealstone_swtpm_tests::Node;
+use sealstone_swtpm_tests::node::sign_body;
+
+use crate::measure::{histogram, micros};
+use crate::primitive::MESSAGE;
+
+/// Nonces are spent for good, so they go on from one measurement to the next.
+static NONCE: AtomicU64 = AtomicU64::new(0);
+
+/// Keeps `depth` requests under way for `span`, each on its own connection; latencies in microseconds.
+pub(crate) fn drive(node: &Node, algorithm: Algorithm, depth: usize, span: Duration) -> Histogram<u64> {
+    let socket = node.socket();
+    let end = Instant::now() + span;
+    let parts: Vec<Histogram<u64>> = thread::scope(|scope| {
+        let clients: Vec<_> = (0..depth)
+            .map(|_| {
+                scope.spawn(|| {
+                    let stream = UnixStream::connect(&socket).unwrap();
+                    let mut connection = BufReader::new(stream);
+                    let mut latencies = histogram();
+                    while Instant::now() < end {
+                        let nonce = NONCE.fetch_add(1, Ordering::Relaxed);
+                        let began = Instant::now();
+                        sign(&mut connection, algorithm, nonce);
+                        latencies.record(micros(began.elapsed())).unwrap();
+                    }
+                    latencies
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let mut latencies = histogram();
+    for part in parts {
+        latencies.add(part).unwrap();
+    }
+    latencies
+}
+
+fn sign(connection: &mut BufReader<UnixStream>, algorithm: Algorithm, nonce: u64) {
+    let body = sign_body(algorithm.name(), nonce, &MESSAGE).to_string();
+    let request = format!(
+        "POST /v1/sign HTTP/1.1\r\nhost: agent\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.get_mut().write_all(request.as_bytes()).unwrap();
+    let mut head = String::new();
+    let mut length = 0;
+    loop {
+        let begin = head.len();
+        connection.read_line(&mut head).unwrap();
+        let line = head[begin..].trim_end().to_ascii_lowercase();
+        if line.is_empty() {
+            break;
+        }
+        if let Some(text) = line.strip_prefix("content-length: ") {
+            length = text.parse().unwrap();
+        }
+    }
+    let mut answer = vec![0; length];
+    connection.read_exact(&mut answer).unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}{}", String::from_utf8_lossy(&answer));
+}
