@@ -13,7 +13,9 @@ pub fn init(config: &LogConfig) -> Result<(), Box<dyn Error + Send + Sync>> {
     let subscriber = tracing_subscriber::fmt().with_max_level(config.level).with_writer(std::io::stderr);
     match config.format {
         // Colours are for people at a terminal, not for journals and files.
-        LogFormat::Text => subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => {
+            subscriber.with_target(false).with_ansi(std::io::stderr().is_terminal()).try_init()
+        }
         LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(true).try_init(),
     }
 }

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use sealstone_attestation::{Report, SignedReceipt, UnixTime, VerifiedReport, verify_chain};
+use sealstone_attestation::{
+    Algorithm, PublicKey, Report, SignedReceipt, UnixTime, VerifiedReport, verify_chain,
+};
 use sealstone_wire::reply::{Reply, Session, Signed};
 use sealstone_wire::request::Request;
 use tokio::sync::Mutex;
@@ -33,7 +35,7 @@ pub struct Settled {
     /// The enclave's era.
     pub era: u64,
     /// The key that signs receipts.
-    pub report_key: [u8; 32],
+    pub report_key: PublicKey,
     /// Whether no verified recovery shares exist.
     pub unfunded: bool,
     /// Which doubt this answers; see [`Reconciler::doubt`].
@@ -97,14 +99,9 @@ impl Reconciler {
         }
         let doubts = self.doubts.load(Ordering::Acquire);
         match self.reconcile(generation, era, session).await {
-            Ok(report) => {
-                let settled = Arc::new(Settled {
-                    generation,
-                    era,
-                    report_key: report.report_key,
-                    unfunded: report.unfunded,
-                    doubts,
-                });
+            Ok((report, report_key)) => {
+                let settled =
+                    Arc::new(Settled { generation, era, report_key, unfunded: report.unfunded, doubts });
                 *self.settled.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&settled));
                 Ok(settled)
             }
@@ -139,8 +136,15 @@ impl Reconciler {
         holds.then(|| Arc::clone(settled))
     }
 
-    async fn reconcile(&self, generation: u64, era: u64, session: &Session) -> Result<Report, Failure> {
+    async fn reconcile(
+        &self,
+        generation: u64,
+        era: u64,
+        session: &Session,
+    ) -> Result<(Report, PublicKey), Failure> {
         let report = self.report(generation).await?;
+        let report_key = PublicKey::from_bytes(Algorithm::EdDsa, &report.report_key)
+            .map_err(|error| Failure::new(Code::EnclaveFault, error.to_string()))?;
         if report.era != era {
             return Err(Failure::new(
                 Code::Starting,
@@ -190,7 +194,7 @@ impl Reconciler {
                 self.store.danger_accept_gap(era, report.sequence).await?;
             }
         }
-        Ok(report)
+        Ok((report, report_key))
     }
 
     async fn report(&self, generation: u64) -> Result<Report, Failure> {

@@ -62,7 +62,8 @@ fn parse(bytes: &[u8]) -> Option<Answer> {
     let body = if lower.contains("transfer-encoding: chunked") {
         dechunk(rest)?
     } else {
-        let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "))?.trim().parse().ok()?;
+        let length =
+            lower.lines().find_map(|line| line.strip_prefix("content-length: "))?.trim().parse().ok()?;
         rest.get(..length)?.to_vec()
     };
     Some(Answer { status, head, body })

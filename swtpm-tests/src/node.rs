@@ -70,7 +70,12 @@ impl Node {
         node.measure_boot();
         let tcti = node.tpm.tcti();
         let path = node.folder().display().to_string();
-        let _ = node.run(node.folder.path(), &["init", "--dir", &path, "--node", NAME, "--tcti", &tcti, "--new-authority", "alice"]).expect(0);
+        let _ = node
+            .run(
+                node.folder.path(),
+                &["init", "--dir", &path, "--node", NAME, "--tcti", &tcti, "--new-authority", "alice"],
+            )
+            .expect(0);
         // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
         node.edit("agent.toml", |text| text.replace("[tpm]\n", "[tpm]\nek = \"p256\"\n"));
         node
@@ -218,7 +223,20 @@ impl Node {
     /// Proposes the machine's state as the first manifest, unsigned.
     pub fn propose_first(&self, output: &str) {
         let _ = self
-            .cli(&["manifest", "propose", "--draft", "manifest.json", "--node", NAME, "--state", "boot-1", "--pcrs", "sha256:0,1,2,3,4,5,6,7", "-o", output])
+            .cli(&[
+                "manifest",
+                "propose",
+                "--draft",
+                "manifest.json",
+                "--node",
+                NAME,
+                "--state",
+                "boot-1",
+                "--pcrs",
+                "sha256:0,1,2,3,4,5,6,7",
+                "-o",
+                output,
+            ])
             .expect(0);
     }
 
@@ -254,7 +272,11 @@ impl Node {
 
     /// Creates an asset of tenant `acme`.
     pub fn create_asset(&self, asset: &str, algorithm: &str) -> Value {
-        let answer = self.api("POST", "/v1/assets", &json!({"tenant": "acme", "asset": asset, "algorithm": algorithm}));
+        let answer = self.api(
+            "POST",
+            "/v1/assets",
+            &json!({"tenant": "acme", "asset": asset, "algorithm": algorithm}),
+        );
         assert!(answer.status < 300, "{answer:?}");
         answer.json()
     }

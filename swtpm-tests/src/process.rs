@@ -37,10 +37,13 @@ impl Running {
     #[must_use]
     pub fn start(command: &mut Command, log: &Path, package: &str) -> Self {
         let name = command.get_program().to_string_lossy().into_owned();
-        let log: File = OpenOptions::new().create(true).append(true).open(log).expect("the story's folder is writable");
+        let log: File =
+            OpenOptions::new().create(true).append(true).open(log).expect("the story's folder is writable");
         let errors = log.try_clone().expect("a file can be shared");
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
-        let child = child.unwrap_or_else(|error| panic!("cannot start {name}: {error}; install it: apt-get install {package}"));
+        let child = child.unwrap_or_else(|error| {
+            panic!("cannot start {name}: {error}; install it: apt-get install {package}")
+        });
         Self { name, child }
     }
 

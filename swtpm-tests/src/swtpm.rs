@@ -87,7 +87,8 @@ impl Swtpm {
         stream.write_all(command)?;
         let mut header = [0; 10];
         stream.read_exact(&mut header)?;
-        let length = usize::try_from(u32::from_be_bytes([header[2], header[3], header[4], header[5]])).expect("a length");
+        let length = usize::try_from(u32::from_be_bytes([header[2], header[3], header[4], header[5]]))
+            .expect("a length");
         let mut response = header.to_vec();
         response.resize(length.clamp(10, 4096), 0);
         stream.read_exact(&mut response[10..])?;

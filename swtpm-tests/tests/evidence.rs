@@ -7,7 +7,11 @@ const NONCE: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccd
 
 fn failed(verdict: &Value) -> Vec<String> {
     let checks = verdict["checks"].as_array().expect("checks");
-    checks.iter().filter(|check| check["result"] == "failed").map(|check| check["name"].as_str().unwrap().to_owned()).collect()
+    checks
+        .iter()
+        .filter(|check| check["result"] == "failed")
+        .map(|check| check["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[test]
@@ -32,7 +36,8 @@ fn evidence_verifies_offline_and_only_with_its_nonce_and_its_manifest() {
     let _ = node.cli(&["attest", "--nonce", &other_nonce, "-o", "other.json"]).expect(0);
     let text = std::fs::read_to_string(node.path("evidence.json")).unwrap();
     let evidence: Value = serde_json::from_str(&text).unwrap();
-    let other: Value = serde_json::from_str(&std::fs::read_to_string(node.path("other.json")).unwrap()).unwrap();
+    let other: Value =
+        serde_json::from_str(&std::fs::read_to_string(node.path("other.json")).unwrap()).unwrap();
     let mut forgeries: Vec<(&str, Value)> = Vec::new();
     let mut forge = |what: &'static str, change: &dyn Fn(&mut Value)| {
         let mut forged = evidence.clone();
@@ -65,7 +70,13 @@ fn evidence_verifies_offline_and_only_with_its_nonce_and_its_manifest() {
 fn what_is_no_evidence_is_unusable_not_refused() {
     let node = Node::ready();
     let _ = node.cli(&["attest", "--nonce", NONCE, "-o", "evidence.json"]).expect(0);
-    for (what, content) in [("empty", &b""[..]), ("text", b"hello"), ("array", b"[]"), ("object", b"{}"), ("binary", &[0xff; 100])] {
+    for (what, content) in [
+        ("empty", &b""[..]),
+        ("text", b"hello"),
+        ("array", b"[]"),
+        ("object", b"{}"),
+        ("binary", &[0xff; 100]),
+    ] {
         std::fs::write(node.path("bad.json"), content).unwrap();
         let ran = node.cli(&["verify", "bad.json", "--manifest", "m1.json", "--nonce", NONCE]);
         assert_eq!(ran.code, 2, "{what}: {ran:?}");

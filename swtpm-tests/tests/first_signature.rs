@@ -45,10 +45,14 @@ fn a_node_signs_in_every_algorithm_and_each_signature_verifies_independently() {
                     key.verify_prehash(&digest, &signature).unwrap();
                     let id = u8::try_from(signed["recovery_id"].as_u64().unwrap()).unwrap();
                     let id = k256::ecdsa::RecoveryId::from_byte(id).unwrap();
-                    assert_eq!(k256::ecdsa::VerifyingKey::recover_from_prehash(&digest, &signature, id).unwrap(), key);
+                    assert_eq!(
+                        k256::ecdsa::VerifyingKey::recover_from_prehash(&digest, &signature, id).unwrap(),
+                        key
+                    );
                 }
                 _ => {
-                    let key = ed25519_dalek::VerifyingKey::from_bytes(&public_key.try_into().unwrap()).unwrap();
+                    let key =
+                        ed25519_dalek::VerifyingKey::from_bytes(&public_key.try_into().unwrap()).unwrap();
                     key.verify(payload, &ed25519_dalek::Signature::from_slice(&signature).unwrap()).unwrap();
                     assert_eq!(signed["der"], Value::Null);
                 }
@@ -88,7 +92,8 @@ fn keccak_and_session_keys_sign_and_what_has_no_permission_does_not() {
     // Keccak-256 of "rlp" is not its SHA-256.
     assert_ne!(bytes(&signed.json(), "digest"), Sha256::digest(b"rlp").to_vec());
 
-    let digest = json!({"tenant": "acme", "asset": "eth", "chain_id": 1, "nonce": 2, "digest": "11".repeat(32)});
+    let digest =
+        json!({"tenant": "acme", "asset": "eth", "chain_id": 1, "nonce": 2, "digest": "11".repeat(32)});
     let refused = node.api("POST", "/v1/sign", &digest);
     assert_eq!((refused.status, refused.code().as_str()), (403, "NOT_PERMITTED"), "{refused:?}");
     let mut body = sign_body("sol", 1, b"message");
@@ -96,9 +101,7 @@ fn keccak_and_session_keys_sign_and_what_has_no_permission_does_not() {
     let refused = node.api("POST", "/v1/sign", &body);
     assert!((400..500).contains(&refused.status), "{refused:?}");
 
-    let session = |nonce: u64| {
-        json!({"tenant": "acme", "session": {"sender": "hot", "algorithm": "ES256"}, "chain_id": 1, "nonce": nonce, "payload": "00"})
-    };
+    let session = |nonce: u64| json!({"tenant": "acme", "session": {"sender": "hot", "algorithm": "ES256"}, "chain_id": 1, "nonce": nonce, "payload": "00"});
     let first = node.api("POST", "/v1/sign", &session(1));
     let second = node.api("POST", "/v1/sign", &session(2));
     assert_eq!((first.status, second.status), (200, 200), "{first:?} {second:?}");
@@ -135,11 +138,19 @@ fn bad_requests_are_named_and_change_nothing() {
     for (what, body, status) in cases {
         let answer = node.api("POST", "/v1/sign", &body);
         assert_eq!(answer.status, status, "{what}: {answer:?}");
-        assert!(answer.head.to_ascii_lowercase().contains("application/problem+json"), "{what}: {}", answer.head);
+        assert!(
+            answer.head.to_ascii_lowercase().contains("application/problem+json"),
+            "{what}: {}",
+            answer.head
+        );
         let problem = answer.json();
-        assert!(!problem["code"].as_str().unwrap().is_empty() && problem["status"] == status, "{what}: {problem}");
+        assert!(
+            !problem["code"].as_str().unwrap().is_empty() && problem["status"] == status,
+            "{what}: {problem}"
+        );
     }
-    let answer = node.api("POST", "/v1/assets", &json!({"tenant": "acme", "asset": "x", "algorithm": "RS256"}));
+    let answer =
+        node.api("POST", "/v1/assets", &json!({"tenant": "acme", "asset": "x", "algorithm": "RS256"}));
     assert_eq!(answer.status, 400);
     assert_eq!(node.try_get("/v1/nothing").unwrap().status, 404);
     assert_eq!(node.api("DELETE", "/v1/sign", &Value::Null).status, 405);

@@ -25,7 +25,7 @@ use crate::failure::{Code, Failure, open_session};
 use crate::reconcile::{Reconciler, Settled};
 use crate::store::{Answer, NonceKey, Recorded, Reserve, Reserved, ReservedKey, Store};
 
-use check::{Expected, SignedBytes};
+use check::Expected;
 pub use command::{IDEMPOTENCY_KEY_MAX, SignCommand, Signer, suits};
 
 /// Signatures under way at once. Below what the enclave queues, so that signing alone never makes it refuse, and
@@ -300,7 +300,7 @@ impl Signing {
             binding,
             epoch: path.receipt_epoch(),
             era: settled.era,
-            signed: SignedBytes::of(algorithm, &payload, command.payload_digest),
+            digest: check::digest_of(&payload, command.payload_digest),
         };
         let key_id = recorded.map(|(_, key_id)| key_id);
         let request = SignRequest { path, binding, key_id, payload, request: command.request, issued_at_ms };

@@ -12,7 +12,7 @@ use super::rows::{
 
 /// Rows of one statement. Every statement is a hand-over between two threads, which costs more than a row; each
 /// number of rows is a prepared statement of its own, which this bounds.
-const ROWS_MAX: usize = 32;
+const ROWS_MAX: usize = 16;
 
 /// Prepared once, used by every transaction.
 #[derive(Debug)]

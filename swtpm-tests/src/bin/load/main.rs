@@ -17,7 +17,9 @@ use sealstone_swtpm_tests::Node;
 const DEPTHS: [usize; 3] = [1, 16, 64];
 
 fn main() {
-    let seconds = std::env::args().nth(1).map_or(5, |text| text.parse().expect("usage: load [SECONDS] per measurement"));
+    let seconds = std::env::args()
+        .nth(1)
+        .map_or(5, |text| text.parse().expect("usage: load [SECONDS] per measurement"));
     let span = Duration::from_secs(seconds);
     let cores = std::thread::available_parallelism().unwrap().get();
     println!("{cores} cores, {seconds} s each; a signature is derive + public key + sign + verify\n");
@@ -26,7 +28,10 @@ fn main() {
     for algorithm in Algorithm::ALL {
         node.create_asset(algorithm.name(), algorithm.name());
     }
-    println!("{:<28}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU agent/enclave", "", "req/s", "ratio", "p50 us", "p99 us", "p99.9 us");
+    println!(
+        "{:<28}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU agent/enclave",
+        "", "req/s", "ratio", "p50 us", "p99 us", "p99.9 us"
+    );
     for algorithm in Algorithm::ALL {
         // The primitive before and after, because these machines are noisy; the ratio is to their mean.
         let before = primitive::rate(algorithm, cores, span);

@@ -24,7 +24,8 @@ impl Processes {
 
     pub(crate) fn sample(&self, latencies: Histogram<u64>, span: Duration) -> Sample {
         let share = |now: u64, before: u64| percent(now - before, span);
-        let (agent, enclave) = (share(ticks(self.agent), self.before.0), share(ticks(self.enclave), self.before.1));
+        let (agent, enclave) =
+            (share(ticks(self.agent), self.before.0), share(ticks(self.enclave), self.before.1));
         Sample { latencies, span, agent, enclave }
     }
 
