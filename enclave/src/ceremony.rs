@@ -173,6 +173,10 @@ impl Enclave {
                 let mut next = state.clone();
                 change(&mut next);
                 self.store(&next)?;
+                // If the rest fails, the next unlock must know both blobs: the counter may have risen.
+                if let Life::Locked(held) = &mut *self.life_mut() {
+                    **held = next.clone();
+                }
                 state = next;
                 Ok(())
             },
