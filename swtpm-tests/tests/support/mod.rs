@@ -1,0 +1,27 @@
+//! A hostile agent and what it needs: the enclave's wire, raw TPM commands, an authority of its own.
+#![allow(dead_code, reason = "each story uses another part")]
+#![allow(clippy::unwrap_used, missing_docs, unreachable_pub, missing_debug_implementations)]
+
+pub mod agent;
+pub mod authority;
+pub mod commands;
+pub mod stage;
+
+use std::fmt::Debug;
+
+use sealstone_wire::reply::{Refusal, RefusalCode};
+
+pub use agent::Agent;
+pub use stage::Stage;
+
+/// It was refused, for this reason.
+#[track_caller]
+pub fn refused<T: Debug>(result: Result<T, Refusal>, code: RefusalCode, says: &str) {
+    let refusal = result.expect_err(&format!("{code} was expected"));
+    assert!(
+        refusal.code == code && refusal.detail.contains(says),
+        "expected {code} with {says:?}, found {} {}",
+        refusal.code,
+        refusal.detail
+    );
+}
