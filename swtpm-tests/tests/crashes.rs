@@ -1,4 +1,5 @@
 //! The agent is killed at random moments while it signs: no nonce signs two payloads, and no answer is lost.
+#![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,5 @@
 //! An auditor takes evidence with a nonce and verifies it offline; whatever is changed in it is found.
+#![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
 use sealstone_swtpm_tests::Node;
 use serde_json::{Value, json};

@@ -1,5 +1,6 @@
 //! A node is brought up, signs in every algorithm, answers a repeated request alike, and refuses a second payload
 //! for a spent nonce. Signatures are verified by libraries used directly, not by the project's own code.
+#![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
 use ed25519_dalek::Verifier;
 use k256::ecdsa::signature::hazmat::PrehashVerifier;

@@ -1,4 +1,5 @@
 //! The machine leaves its approved state, loses its TPM, or is rebooted; the node signs only in between.
+#![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
 use sealstone_swtpm_tests::Node;
 use sealstone_swtpm_tests::wait::until;
