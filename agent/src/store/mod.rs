@@ -1,6 +1,6 @@
 //! The agent's memory: which nonce was given to which request, and what each was answered.
 //!
-//! SQLite in write-ahead mode with an fsync at each commit. One [writer](self::writer) groups what waits into one
+//! SQLite in write-ahead mode with an fsync at each commit. One [`writer`] groups what waits into one
 //! transaction; every method here returns after its change is durable. `docs/schema.md` describes the tables.
 
 mod batch;
