@@ -57,6 +57,16 @@ fn sql(text: String) -> SqlStr {
     AssertSqlSafe(std::sync::Arc::<str>::from(text)).into_sql_str()
 }
 
+/// Whether [`reserve`] changes the database by one statement alone.
+pub(super) fn is_one_reserve_statement<'a>(mut asks: impl ExactSizeIterator<Item = &'a Reserve>) -> bool {
+    (1..=ROWS_MAX).contains(&asks.len()) && asks.all(|ask| ask.idempotency.is_none())
+}
+
+/// Whether [`answer`] changes the database by one statement alone.
+pub(super) fn is_one_answer_statement(answers: usize) -> bool {
+    (1..=ROWS_MAX).contains(&answers)
+}
+
 /// Reserves each nonce for its request, or says who has it. Requests that carry a client's own key go one by
 /// one: they are few, and each must see the key of the one before.
 pub(super) async fn reserve(

@@ -122,8 +122,20 @@ impl Writer {
     /// Every ask of `work` has its finish in `finishes` when this returns, with or without an error.
     async fn transact(&mut self, work: Work, finishes: &mut Vec<Finish>) -> Result<(), StoreError> {
         let Work { reserves, answers, others } = work;
-        let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await.map(drop);
-        let mut result = begun.map_err(StoreError::from);
+        let due = self.progress.as_ref().and_then(|progress| Some((progress.era, progress.due()?)));
+        // One statement is a transaction by itself, and spares two hand-overs to the database's thread.
+        let alone = others.is_empty()
+            && due.is_none()
+            && match (&*reserves, &*answers) {
+                (reserves, []) => batch::is_one_reserve_statement(reserves.iter().map(|ask| &*ask.ask)),
+                ([], answers) => batch::is_one_answer_statement(answers.len()),
+                _ => false,
+            };
+        let mut result = Ok(());
+        if !alone {
+            let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await;
+            result = begun.map(drop).map_err(StoreError::from);
+        }
 
         let asks: Vec<&Reserve> = reserves.iter().map(|ask| &*ask.ask).collect();
         let mut reserved = Vec::new();
@@ -158,11 +170,12 @@ impl Writer {
             result = result.and(outcome);
         }
         result?;
-        let due = self.progress.as_ref().and_then(|progress| Some((progress.era, progress.due()?)));
         if let Some((era, through)) = due {
             self.complete_through(era, through).await?;
         }
-        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
+        if !alone {
+            sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
+        }
         if let (Some(progress), Some((_, through))) = (&mut self.progress, due) {
             progress.persisted(through);
         }
