@@ -1,0 +1,123 @@
+//! One node and its authority, and everything that they sign.
+
+use sealstone_attestation::{
+    Base64Bytes, Binding, BuildInfo, Envelope, Evidence, HexBytes, ManifestDraft, Nonce, Protection, Purpose,
+    Receipt, Report, ReportDigest, RequestDigest, SessionId, Signature64, SignedReceipt, UnixTime, statement,
+};
+use sealstone_wire::reply::{self, Phase};
+
+use crate::fake::{ISSUED_AT, Machine, Person, draft, verified};
+
+/// When all of it is made.
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(ISSUED_AT + 1000);
+
+/// One node with an enclave, and what it shows.
+pub(crate) struct Scene {
+    pub(crate) person: Person,
+    pub(crate) enclave: Person,
+    pub(crate) draft: ManifestDraft,
+    pub(crate) report: Report,
+    pub(crate) evidence: Evidence,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let (person, enclave, machine) = (Person::new(1), Person::new(40), Machine::new("node-1", 1));
+        let draft = draft(&person, &[&machine]);
+        let manifest = verified(&draft, &[&person]);
+        let report = Report {
+            format: 1,
+            deployment: manifest.manifest().deployment(),
+            node: machine.name.to_owned(),
+            manifest: manifest.digest(),
+            manifest_version: manifest.manifest().version(),
+            authority: manifest.manifest().authority().digest(),
+            channel_key: [3; 32],
+            report_key: enclave.public_key().as_bytes().try_into().unwrap(),
+            build: BuildInfo { version: "0.1.0".to_owned(), commit: "abc".to_owned(), binary_sha256: None },
+            protections: vec![Protection { name: "yama".to_owned(), active: true, detail: "3".to_owned() }],
+            era: 1,
+            last_used_era: 0,
+            sequence: 0,
+            receipt_head: Receipt::genesis(1),
+            unfunded: true,
+            time: NOW,
+        };
+        let signed_report = report.sign(|pae| enclave.sign_bytes(pae)).unwrap();
+        let nonce = Nonce::from([0x5a; 32]);
+        let checkpoint = b"checkpoint 17".to_vec();
+        let digest = ReportDigest::of(&signed_report.payload);
+        let statement =
+            statement(Purpose::Evidence, nonce.as_bytes(), digest, manifest.digest(), &checkpoint).unwrap();
+        let evidence = Evidence {
+            format: 1,
+            purpose: Purpose::Evidence,
+            nonce,
+            quote: machine.quote(statement.as_bytes()),
+            ak: machine.ak.public(),
+            ek: machine.ek.public(),
+            ek_certificates: vec![HexBytes(vec![0x30, 0])],
+            manifest: Envelope::parse(manifest.envelope()).unwrap(),
+            report: signed_report,
+            checkpoint,
+            event_log: Some(Base64Bytes(b"log".to_vec())),
+            ima_log: None,
+            taken_at: NOW,
+        };
+        Self { person, enclave, draft, report, evidence }
+    }
+
+    /// Three receipts, one after the other.
+    pub(crate) fn receipts(&self) -> Vec<SignedReceipt> {
+        let mut previous = Receipt::genesis(1);
+        (1..=3)
+            .map(|sequence| {
+                let receipt = Receipt {
+                    sequence,
+                    era: 1,
+                    previous,
+                    request: RequestDigest::from_bytes([2; 32]),
+                    key_id: self.enclave.public_key().key_id(),
+                    epoch: 0,
+                    binding: Binding::from_bytes([4; 32]),
+                    session: SessionId::from_bytes([5; 16]),
+                    time: NOW,
+                    signature: Signature64::from_bytes([6; 64]),
+                };
+                previous = receipt.hash();
+                let report_signature = self.enclave.sign_bytes(&receipt.encode());
+                SignedReceipt { receipt, report_signature }
+            })
+            .collect()
+    }
+
+    pub(crate) fn session(&self) -> reply::Session {
+        reply::Session {
+            id: SessionId::from_bytes([1; 16]),
+            state: "boot-1".to_owned(),
+            binding: Binding::from_bytes([2; 32]),
+            expires_at: NOW,
+            warnings: vec!["no verity".to_owned()],
+        }
+    }
+
+    pub(crate) fn status(&self) -> reply::Status {
+        reply::Status {
+            phase: Phase::Attested,
+            version: "0.1.0".to_owned(),
+            deployment: Some(self.report.deployment),
+            node: Some("node-1".to_owned()),
+            manifest: Some(reply::ManifestStatus {
+                version: 1,
+                digest: self.report.manifest,
+                authority: self.report.authority,
+            }),
+            era: 4,
+            last_used_era: 3,
+            sequence: 2,
+            session: Some(self.session()),
+            unfunded: true,
+            protections: self.report.protections.clone(),
+        }
+    }
+}

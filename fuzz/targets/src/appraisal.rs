@@ -1,0 +1,108 @@
+//! Evidence as an enclave and an auditor appraise it.
+
+use std::time::Duration;
+
+use sealstone_attestation::{
+    Evidence, Expectations, Outcome, Purpose, QuoteEvidence, Statement, UnixTime, Verdict, appraise,
+    appraise_quote,
+};
+
+use crate::golden::{EVIDENCE, NODE, NONCE, QUOTES};
+use crate::round_trip;
+
+/// Checks that an accepted quote has passed, each of them.
+const QUOTE_CHECKS: [&str; 14] = [
+    "quote.magic",
+    "quote.type",
+    "quote.well_formed",
+    "ak.enrolled",
+    "ak.attributes",
+    "ak.name",
+    "signature.scheme",
+    "signature.valid",
+    "statement.nonce",
+    "selection.not_empty",
+    "selection.covers",
+    "pcr.values",
+    "pcr.digest",
+    "state.approved",
+];
+
+/// Checks that accepted evidence has passed besides.
+const EVIDENCE_CHECKS: [&str; 6] = [
+    "manifest.same",
+    "report.signature",
+    "report.manifest",
+    "report.node",
+    "evidence.purpose",
+    "evidence.nonce",
+];
+
+/// A quote as the agent hands it to the enclave (postcard), behind one byte that chooses the enrolled machine.
+/// Nothing but what that machine's TPM signed is ever accepted.
+#[must_use]
+pub fn quote(bytes: &[u8]) -> bool {
+    let Some((machine, bytes)) = bytes.split_first() else { return false };
+    let (golden, manifest) = &QUOTES[usize::from(*machine) % QUOTES.len()];
+    let Some(evidence) = round_trip::postcard::<QuoteEvidence>(bytes) else { return false };
+    let json = serde_json::to_vec(&evidence).expect("quotes are JSON");
+    assert_eq!(round_trip::json::<QuoteEvidence>(&json).as_ref(), Some(&evidence));
+
+    let node = manifest.node_by_name(NODE).expect("the manifest enrols it");
+    let statement = Statement::from_bytes([NONCE; 32]);
+    let appraisal = appraise_quote(&evidence, node, manifest, statement, None);
+    assert_complete(&appraisal.verdict, &[&QUOTE_CHECKS]);
+    assert_eq!(appraisal.attested.is_some(), appraisal.verdict.accepted());
+    if appraisal.verdict.accepted() {
+        // Of the signature there can be another spelling: the TPM's numbers may have leading zeros.
+        assert_eq!(evidence.attest, golden.quote.attest);
+        assert_eq!(evidence.pcrs, golden.quote.pcrs);
+    }
+    let other = appraise_quote(&evidence, node, manifest, Statement::from_bytes([!NONCE; 32]), None);
+    assert!(!other.verdict.accepted(), "a quote answers one challenge");
+    appraisal.verdict.accepted()
+}
+
+/// An evidence file, appraised by an auditor who trusts the seed's manifest and chose the seed's nonce.
+#[must_use]
+pub fn evidence(bytes: &[u8]) -> bool {
+    let Ok(evidence) = Evidence::parse(bytes) else { return false };
+    assert_eq!(Evidence::parse(&evidence.to_json()).as_ref(), Ok(&evidence));
+
+    let golden = &*EVIDENCE;
+    let mut expectations = Expectations {
+        purpose: Purpose::Evidence,
+        nonce: golden.evidence.nonce.clone(),
+        node: Some(NODE.to_owned()),
+        previous_clock: None,
+        max_age: Some(Duration::from_secs(60)),
+    };
+    let now = golden.report.report().time;
+    let verdict = appraise(&evidence, &golden.manifest, &expectations, now);
+    assert_complete(&verdict, &[&QUOTE_CHECKS, &EVIDENCE_CHECKS]);
+    if verdict.accepted() {
+        assert_eq!(evidence.quote.attest, golden.evidence.quote.attest);
+        assert_eq!(evidence.quote.pcrs, golden.evidence.quote.pcrs);
+        assert_eq!(evidence.manifest.payload, golden.evidence.manifest.payload);
+        assert_eq!(evidence.report.payload, golden.evidence.report.payload);
+        assert_eq!(evidence.checkpoint, golden.evidence.checkpoint);
+        assert_eq!((&evidence.ak, &evidence.ek), (&golden.evidence.ak, &golden.evidence.ek));
+    }
+    let late = UnixTime::from_secs(now.as_secs() + 61);
+    assert!(!appraise(&evidence, &golden.manifest, &expectations, late).accepted(), "evidence grows old");
+    assert!(!appraise(&evidence, &golden.next, &expectations, now).accepted(), "a manifest is replaced");
+    expectations.purpose = Purpose::Session;
+    assert!(!appraise(&evidence, &golden.manifest, &expectations, now).accepted(), "a quote has one purpose");
+    verdict.accepted()
+}
+
+/// Every mandatory check is on the list, and none of them was waived.
+fn assert_complete(verdict: &Verdict, lists: &[&[&str]]) {
+    for name in lists.iter().flat_map(|list| list.iter()) {
+        let check = verdict.check(name).unwrap_or_else(|| panic!("expected the check {name}, found none"));
+        assert_ne!(check.result, Outcome::NotApplicable, "{name} is mandatory");
+        assert!(!verdict.accepted() || check.result == Outcome::Passed, "accepted although {name} failed");
+    }
+    let failed = verdict.checks().iter().any(|check| check.result == Outcome::Failed);
+    assert_ne!(verdict.accepted(), failed);
+}

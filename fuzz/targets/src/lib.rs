@@ -1,0 +1,50 @@
+//! What the fuzz targets run: one function for each parser that meets untrusted bytes.
+//!
+//! A target takes any bytes, says whether they were taken for what the target reads, and panics where a promise is
+//! broken: a parser that panics, a value that does not read as it was written, an appraisal that accepts what no
+//! machine made. `cargo fuzz` calls them through `fuzz/fuzz_targets/`; the test of this crate runs them on stable
+//! over the seeds in `fuzz/corpus/`.
+#![forbid(unsafe_code)]
+
+pub mod appraisal;
+pub mod approval;
+pub mod enclave;
+mod golden;
+pub mod messages;
+mod round_trip;
+pub mod stream;
+pub mod tpm;
+pub mod values;
+
+/// One target: whether the bytes were taken.
+pub type Target = fn(&[u8]) -> bool;
+
+/// Every target, by the name of its folder of seeds and of its file for `cargo fuzz`.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("address", values::address),
+    ("api_body", messages::api_body),
+    ("channel", stream::channel),
+    ("enclave_config", enclave::config),
+    ("envelope", approval::envelope),
+    ("evidence", appraisal::evidence),
+    ("frames", stream::frames),
+    ("handshake", stream::handshake),
+    ("key_path", messages::key_path),
+    ("manifest", approval::manifest),
+    ("manifest_approval", approval::manifest_approval),
+    ("public_area", tpm::public_area),
+    ("public_key", values::public_key),
+    ("quote", tpm::quote),
+    ("quote_appraisal", appraisal::quote),
+    ("receipts", values::receipts),
+    ("reply", messages::reply),
+    ("report", approval::report),
+    ("request", messages::request),
+    ("seal_payload", enclave::seal_payload),
+    ("state_file", enclave::state_file),
+    ("text", values::text),
+    ("tpm_responses", enclave::tpm_responses),
+    ("tpm_signature", tpm::signature),
+    ("upload", enclave::upload),
+    ("vmm_answer", stream::vmm_answer),
+];
