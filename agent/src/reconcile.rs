@@ -142,15 +142,9 @@ impl Reconciler {
         era: u64,
         session: &Session,
     ) -> Result<(Report, PublicKey), Failure> {
-        let report = self.report(generation).await?;
+        let mut report = self.report(generation, era).await?;
         let report_key = PublicKey::from_bytes(Algorithm::EdDsa, &report.report_key)
             .map_err(|error| Failure::new(Code::EnclaveFault, error.to_string()))?;
-        if report.era != era {
-            return Err(Failure::new(
-                Code::Starting,
-                format!("expected the enclave in era {era}, found it in era {}", report.era),
-            ));
-        }
         for (name, own) in [("deployment", report.deployment.to_string()), ("node", report.node.clone())] {
             let claimed = self.store.claim(name, own.as_bytes()).await?;
             if claimed != own.as_bytes() {
@@ -178,6 +172,10 @@ impl Reconciler {
         }
         let progress = self.store.begin_era(era, clock::now()).await?;
         if progress.newest() > report.sequence {
+            // What was under way went on while this compared: the store's newest may be newer than the report.
+            report = self.report(generation, era).await?;
+        }
+        if progress.newest() > report.sequence {
             return Err(foreign(format!(
                 "expected at most {} receipts of era {era}, found receipt {}: this is the store of another enclave",
                 report.sequence,
@@ -197,14 +195,21 @@ impl Reconciler {
         Ok((report, report_key))
     }
 
-    async fn report(&self, generation: u64) -> Result<Report, Failure> {
-        match self.enclave.call_in(generation, Request::Report, CALL_DEADLINE).await? {
-            Reply::Report { envelope } => Ok(VerifiedReport::parse(&envelope)
+    async fn report(&self, generation: u64, era: u64) -> Result<Report, Failure> {
+        let report = match self.enclave.call_in(generation, Request::Report, CALL_DEADLINE).await? {
+            Reply::Report { envelope } => VerifiedReport::parse(&envelope)
                 .map_err(|error| Failure::new(Code::EnclaveFault, crate::logging::chain(&error)))?
                 .report()
-                .clone()),
-            other => Err(CallError::unexpected("a report", &other).into()),
+                .clone(),
+            other => return Err(CallError::unexpected("a report", &other).into()),
+        };
+        if report.era != era {
+            return Err(Failure::new(
+                Code::Starting,
+                format!("expected the enclave in era {era}, found it in era {}", report.era),
+            ));
         }
+        Ok(report)
     }
 
     /// Fetches every receipt that the store lacks and completes its reservation.

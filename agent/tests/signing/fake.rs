@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) asked: Vec<SignRequest>,
     /// Requests to sign wait unanswered while this is set.
     pub(crate) hold: bool,
+    /// The next report was made before the newest signature.
+    pub(crate) stale_report: bool,
     held: Vec<(u64, SignRequest)>,
 }
 
@@ -89,6 +91,7 @@ impl Fake {
             faults: VecDeque::new(),
             asked: Vec::new(),
             hold: false,
+            stale_report: false,
             held: Vec::new(),
         }));
         let fake = Self { state: Arc::clone(&state), responder: Arc::clone(&responder) };
@@ -221,7 +224,9 @@ impl State {
         signed
     }
 
-    fn report(&self) -> Vec<u8> {
+    fn report(&mut self) -> Vec<u8> {
+        let newest = self.receipts.last().map_or(0, |last| last.receipt.receipt.sequence);
+        let sequence = newest - u64::from(std::mem::take(&mut self.stale_report));
         let report = Report {
             format: 1,
             deployment: self.deployment,
@@ -235,7 +240,7 @@ impl State {
             protections: Vec::new(),
             era: self.era,
             last_used_era: self.last_used_era,
-            sequence: self.receipts.last().map_or(0, |last| last.receipt.receipt.sequence),
+            sequence,
             receipt_head: ReceiptHash::from_bytes([0; 32]),
             unfunded: true,
             time: UnixTime::from_secs(NOW_MS / 1000),

@@ -378,6 +378,18 @@ async fn a_signature_of_an_era_that_the_store_has_not_seen_is_first_reconciled()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signature_made_while_store_and_enclave_are_compared_is_no_foreign_one() {
+    let node = Node::new();
+    let agent = node.agent().await;
+    agent.sign(pay(1, "a")).await.unwrap();
+    node.fake.fail_next(Fault::Answer(Box::new(Reply::Done)));
+    assert_eq!(agent.code(pay(2, "a")).await, Code::EnclaveFault);
+    node.fake.state.lock().unwrap().stale_report = true;
+    agent.sign(pay(3, "a")).await.unwrap();
+    assert!(!node.fake.state.lock().unwrap().stale_report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_session_old_answers_are_given_and_new_ones_refused_with_the_reason() {
     let node = Node::new();
     let agent = node.agent().await;
