@@ -23,7 +23,7 @@ use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure, open_session};
 use crate::reconcile::{Reconciler, Settled};
-use crate::store::{Answer, NonceKey, Recorded, Reserve, Reserved, ReservedKey, Store};
+use crate::store::{Answer, NonceKey, Recorded, Reserve, Reserved, ReservedKey, Store, StoreError};
 
 use check::Expected;
 pub use command::{IDEMPOTENCY_KEY_MAX, SignCommand, Signer, suits};
@@ -34,6 +34,11 @@ pub const IN_FLIGHT_MAX: usize = 192;
 
 /// How long the enclave may take for one signature: a full queue before it takes some 65 ms.
 const SIGN_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Receipts that may lie beyond one that the store lacks, before that one is fetched: signatures end out of order,
+/// but no more of them than are under way. Far below what the enclave keeps, for then it could not be fetched.
+const BEHIND_MAX: u64 = 384;
+const _: () = assert!(IN_FLIGHT_MAX < 384 && 384 < sealstone_wire::limits::RECEIPTS_KEPT / 2);
 
 /// Who signs, as answers say it.
 const SIGNER: &str = "enclave";
@@ -242,10 +247,15 @@ impl Signing {
         let Signed { public_key, digest, recovery_id, receipt, .. } = *signed;
         let attested_until = recorded.attested_until;
         let stored = Answer { reservation, receipt, public_key, digest, recovery_id, attested_until };
-        if let Err(error) = self.store.answer(stored).await {
-            // It was signed and is not recorded: the same request, or reconciliation, completes it.
-            self.reconciler.doubt();
-            return Err(error.into());
+        match self.store.answer(stored).await {
+            // A signature came after its caller had given up, and nobody has recorded it.
+            Ok(behind) if behind > BEHIND_MAX => self.reconciler.doubt(),
+            Ok(_) => {}
+            Err(error) => {
+                // It was signed and is not recorded: the same request, or reconciliation, completes it.
+                self.reconciler.doubt();
+                return Err(not_recorded(error));
+            }
         }
         Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)))
     }
@@ -391,6 +401,20 @@ fn answer(command: &SignCommand, recorded: &Recorded, unfunded: bool) -> SignAns
         request_digest: command.request,
         receipt: ReceiptName { era: recorded.era, sequence: recorded.sequence },
         unfunded,
+    }
+}
+
+/// The nonce belongs to this request, whatever failed: the store's own code would say that nothing was signed.
+fn not_recorded(error: StoreError) -> Failure {
+    match error {
+        StoreError::SequenceTaken { .. } => error.into(),
+        _ => Failure::new(
+            Code::OutcomeUnknown,
+            format!(
+                "expected to record the signature, found: {}; send the same request again",
+                crate::logging::chain(&error)
+            ),
+        ),
     }
 }
 

@@ -68,11 +68,12 @@ impl Store {
         self.job(Job::Reserve(ask), answer).await
     }
 
-    /// Records a signature as the answer of its reservation. The same receipt again changes nothing.
+    /// Records a signature as the answer of its reservation. The same receipt again changes nothing. Says how far
+    /// the newest receipt of the era is beyond those that are held without a gap.
     ///
     /// # Errors
     /// [`StoreError::SequenceTaken`] if another reservation has that sequence; else the database's.
-    pub async fn answer(&self, answer: Answer) -> Result<(), StoreError> {
+    pub async fn answer(&self, answer: Answer) -> Result<u64, StoreError> {
         let (ask, outcome) = Ask::new(Box::new(answer));
         self.job(Job::Answer(ask), outcome).await
     }

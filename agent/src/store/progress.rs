@@ -40,6 +40,12 @@ impl Progress {
         self.beyond.last().copied().unwrap_or(self.through)
     }
 
+    /// How far the newest is beyond what is held without a gap.
+    #[must_use]
+    pub fn behind(&self) -> u64 {
+        self.newest() - self.through
+    }
+
     /// The receipts up to and with `sequence` that are not held, oldest first.
     pub fn missing(&self, sequence: u64) -> impl Iterator<Item = u64> {
         (self.through.saturating_add(1)..=sequence).filter(|wanted| !self.beyond.contains(wanted))
@@ -84,7 +90,7 @@ mod tests {
         for sequence in [2, 1, 5, 4] {
             progress.add(3, sequence);
         }
-        assert_eq!((progress.through, progress.newest()), (2, 5));
+        assert_eq!((progress.through, progress.newest(), progress.behind()), (2, 5, 3));
         assert_eq!(progress.missing(7).collect::<Vec<_>>(), [3, 6, 7]);
         progress.add(3, 3);
         assert_eq!((progress.through, progress.beyond.len()), (5, 0));

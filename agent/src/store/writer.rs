@@ -38,7 +38,7 @@ impl<Q, A> Ask<Q, A> {
 #[derive(Debug)]
 pub(super) enum Job {
     Reserve(Ask<Box<Reserve>, Reserved>),
-    Answer(Ask<Box<Answer>, ()>),
+    Answer(Ask<Box<Answer>, u64>),
     Release(Ask<i64, ()>),
     BeginEpoch(Ask<Box<AssetEpoch>, bool>),
     BeginEra(Ask<(u64, UnixTime), Progress>),
@@ -163,6 +163,8 @@ impl Writer {
                 }
             }
         }
+        let behind = self.progress.as_ref().map_or(0, Progress::behind);
+        let answered = answered.into_iter().map(|outcome| outcome.map(|()| behind)).collect();
         finish_all(answers, answered, finishes);
 
         for other in others {
@@ -311,7 +313,7 @@ impl Writer {
 #[derive(Debug, Default)]
 struct Work {
     reserves: Vec<Ask<Box<Reserve>, Reserved>>,
-    answers: Vec<Ask<Box<Answer>, ()>>,
+    answers: Vec<Ask<Box<Answer>, u64>>,
     others: Vec<Job>,
 }
 

@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     Answer(Box<Reply>),
     /// It is signed in the next era.
     NextEra,
+    /// It is signed, and nobody is told.
+    Mute,
 }
 
 /// What the fake remembers.
@@ -162,6 +164,10 @@ fn serve(state: &Mutex<State>, peer: &mut Peer, message: RequestMessage) -> bool
                 Some(Fault::EndAfter) => {
                     state.sign(&request);
                     return false;
+                }
+                Some(Fault::Mute) => {
+                    state.sign(&request);
+                    return true;
                 }
                 Some(Fault::Tamper(tamper)) => {
                     let mut signed = state.sign(&request);

@@ -390,6 +390,49 @@ async fn a_signature_made_while_store_and_enclave_are_compared_is_no_foreign_one
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signature_that_nobody_was_told_of_is_fetched_while_the_enclave_still_has_it() {
+    let node = Node::new();
+    let agent = Arc::new(node.agent().await);
+    node.fake.fail_next(Fault::Mute);
+    let waiting = {
+        let agent = Arc::clone(&agent);
+        tokio::spawn(async move { agent.sign(pay(0, "a")).await })
+    };
+    while node.fake.asked() < 1 {
+        tokio::task::yield_now().await;
+    }
+    let others = 2 * u64::try_from(IN_FLIGHT_MAX).unwrap() + 2;
+    for nonce in 1..=others {
+        agent.sign(pay(nonce, "a")).await.unwrap();
+    }
+    let counts = agent.store.counts().await.unwrap();
+    assert_eq!((counts["reserved"], counts["signed"]), (0, others + 1));
+    waiting.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_that_could_not_be_recorded_is_never_called_unsigned() {
+    let node = Node::new();
+    let agent = Arc::new(node.agent().await);
+    node.fake.state.lock().unwrap().hold = true;
+    let held = {
+        let agent = Arc::clone(&agent);
+        tokio::spawn(async move { agent.code(pay(1, "a")).await })
+    };
+    while node.fake.asked() < 1 {
+        tokio::task::yield_now().await;
+    }
+    agent.store.close().await;
+    agent.enclave.call(Request::Lock, DEADLINE).await.unwrap();
+    assert_eq!(held.await.unwrap(), Code::OutcomeUnknown);
+    drop(agent);
+    let agent = node.agent().await;
+    assert_eq!(agent.code(pay(1, "b")).await, Code::NonceAlreadyUsed);
+    assert_eq!(agent.sign(pay(1, "a")).await.unwrap().receipt.sequence, 1);
+    assert_eq!(node.fake.asked(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_session_old_answers_are_given_and_new_ones_refused_with_the_reason() {
     let node = Node::new();
     let agent = node.agent().await;
