@@ -66,6 +66,10 @@ pub(super) async fn around(request: Request, next: Next) -> Response {
         None => {
             tracing::debug!(request_id, %method, route, peer, status = status.as_u16(), elapsed_ms, "done")
         }
+        // Its detail quotes what was sent, which may be a payload in the wrong place.
+        Some(Failure { code: code @ Code::BadRequest, .. }) => {
+            tracing::info!(request_id, %method, route, peer, status = status.as_u16(), elapsed_ms, %code, "refused");
+        }
         Some(Failure { code, detail }) if status.is_server_error() => {
             tracing::warn!(request_id, %method, route, peer, status = status.as_u16(), elapsed_ms, %code, detail, "failed");
         }
