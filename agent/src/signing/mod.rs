@@ -3,18 +3,18 @@
 //! Reserve the nonce durably, have the enclave sign, check what it returned, record it durably, answer. A crash
 //! at any point leaves a reservation that the same request resumes and no other can take.
 
+mod answer;
 mod check;
 mod command;
+mod flights;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sealstone_attestation::Algorithm;
-use sealstone_wire::api::{ReceiptName, SignAnswer};
+use sealstone_wire::api::SignAnswer;
 use sealstone_wire::reply::{RefusalCode, Reply, Session, Signed};
 use sealstone_wire::request::{Request, SignRequest};
-use sealstone_wire::{Epoch, KeyPath, key_path};
+use sealstone_wire::{KeyPath, key_path};
 use tokio::sync::{Semaphore, watch};
 
 use crate::assets::Assets;
@@ -23,9 +23,12 @@ use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure, open_session};
 use crate::reconcile::{Reconciler, Settled};
-use crate::store::{Answer, NonceKey, Recorded, Reserve, Reserved, ReservedKey, Store, StoreError};
+use crate::store::{Answer, NonceKey, Reserve, Reserved, ReservedKey, Store, StoreError};
 
+use answer::{answer, recorded};
 use check::Expected;
+use flights::Flights;
+
 pub use command::{IDEMPOTENCY_KEY_MAX, SignCommand, Signer, suits};
 
 /// Signatures under way at once. Below what the enclave queues, so that signing alone never makes it refuse, and
@@ -40,12 +43,6 @@ const SIGN_DEADLINE: Duration = Duration::from_secs(10);
 const BEHIND_MAX: u64 = 384;
 const _: () = assert!(IN_FLIGHT_MAX < 384 && 384 < sealstone_wire::limits::RECEIPTS_KEPT / 2);
 
-/// Who signs, as answers say it.
-const SIGNER: &str = "enclave";
-
-/// Bytes of the request digest that name a reservation to clients.
-const REQUEST_ID_BYTES: usize = 16;
-
 type Outcome = Result<Arc<SignAnswer>, Failure>;
 
 /// Signs. Clones of the `Arc` around it share its bounds.
@@ -59,7 +56,7 @@ pub struct Signing {
     /// Asks for a new session now.
     renew: Box<dyn Fn() + Send + Sync>,
     slots: Semaphore,
-    flights: Mutex<HashMap<[u8; 32], watch::Receiver<Option<Outcome>>>>,
+    flights: Flights,
 }
 
 impl Signing {
@@ -81,7 +78,7 @@ impl Signing {
             attestation,
             renew: Box::new(renew),
             slots: Semaphore::new(IN_FLIGHT_MAX),
-            flights: Mutex::default(),
+            flights: Flights::default(),
         }
     }
 
@@ -92,40 +89,12 @@ impl Signing {
     /// [`Failure`] says whether another request or the same one later may do.
     pub async fn sign(self: &Arc<Self>, command: SignCommand) -> Outcome {
         let began = Instant::now();
-        let mut outcome = self.join_or_begin(command);
-        let outcome = match outcome.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_) => None,
-        };
-        let outcome = outcome.unwrap_or_else(|| {
-            Err(Failure::new(
-                Code::OutcomeUnknown,
-                "the signing task ended early; send the same request again",
-            ))
-        });
+        let name = *command.request.as_bytes();
+        let signing = Arc::clone(self);
+        let outcome = self.flights.join_or_begin(name, async move { signing.fly(command).await }).await;
         let code = outcome.as_ref().map_or_else(|failure| failure.code.name(), |_| "OK");
         metrics::counter!("sealstone_sign_requests_total", "code" => code).increment(1);
         metrics::histogram!("sealstone_sign_seconds").record(began.elapsed());
-        outcome
-    }
-
-    fn join_or_begin(self: &Arc<Self>, command: SignCommand) -> watch::Receiver<Option<Outcome>> {
-        let name = *command.request.as_bytes();
-        let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(flight) = flights.get(&name) {
-            return flight.clone();
-        }
-        let (announce, outcome) = watch::channel(None);
-        flights.insert(name, outcome.clone());
-        drop(flights);
-        let signing = Arc::clone(self);
-        tokio::spawn(async move {
-            // Also when the task panics, so that the next request begins anew.
-            let _landed = Landing { signing: &signing, name };
-            let outcome = signing.fly(command).await;
-            drop(_landed);
-            announce.send_replace(Some(outcome));
-        });
         outcome
     }
 
@@ -346,62 +315,6 @@ impl Signing {
 struct Attested {
     session: Session,
     settled: Arc<Settled>,
-}
-
-/// Takes a flight off the list when it ends.
-struct Landing<'a> {
-    signing: &'a Signing,
-    name: [u8; 32],
-}
-
-impl Drop for Landing<'_> {
-    fn drop(&mut self) {
-        self.signing.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-    }
-}
-
-fn recorded(signed: &Signed, key: ReservedKey, session: &Session) -> Recorded {
-    let receipt = &signed.receipt.receipt;
-    // A session that was renewed meanwhile signed no later than it ended.
-    let attested_until = if receipt.session == session.id { session.expires_at } else { receipt.time };
-    Recorded {
-        signature: signed.signature,
-        public_key: signed.public_key,
-        digest: signed.digest,
-        recovery_id: signed.recovery_id,
-        key_id: receipt.key_id,
-        key,
-        binding: receipt.binding,
-        attested_until,
-        era: receipt.era,
-        sequence: receipt.sequence,
-    }
-}
-
-fn answer(command: &SignCommand, recorded: &Recorded, unfunded: bool) -> SignAnswer {
-    let algorithm = recorded.public_key.algorithm();
-    let (epoch, hour) = match recorded.key {
-        ReservedKey::Asset { epoch } => (Some(epoch), None::<u64>),
-        ReservedKey::Session { hour, .. } => (None::<Epoch>, Some(hour)),
-    };
-    SignAnswer {
-        signature: recorded.signature,
-        der: (algorithm != Algorithm::EdDsa).then(|| hex::encode(check::der(recorded.signature.as_bytes()))),
-        public_key: SignAnswer::public_key_hex(&recorded.public_key),
-        key_id: recorded.key_id,
-        algorithm,
-        epoch,
-        hour,
-        binding: recorded.binding,
-        digest: hex::encode(recorded.digest),
-        recovery_id: recorded.recovery_id,
-        signer: SIGNER.to_owned(),
-        attested_until: recorded.attested_until,
-        request_id: hex::encode(&command.request.as_bytes()[..REQUEST_ID_BYTES]),
-        request_digest: command.request,
-        receipt: ReceiptName { era: recorded.era, sequence: recorded.sequence },
-        unfunded,
-    }
 }
 
 /// The nonce belongs to this request, whatever failed: the store's own code would say that nothing was signed.
