@@ -4,9 +4,11 @@
 
 use std::fs;
 
+use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, dumpable_behavior, getrlimit, set_dumpable_behavior, setrlimit,
+    DumpableBehavior, Resource, Rlimit, dumpable_behavior, geteuid, getrlimit, set_dumpable_behavior,
+    setrlimit,
 };
 use rustix::thread::{no_new_privs, set_no_new_privs};
 use sealstone_attestation::Protection;
@@ -22,7 +24,7 @@ pub fn harden() {
         ("RLIMIT_CORE 0", setrlimit(Resource::Core, no_core)),
         ("not dumpable", set_dumpable_behavior(DumpableBehavior::NotDumpable)),
         ("no new privileges", set_no_new_privs(true)),
-        ("mlockall", mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)),
+        ("memory lock", lock_memory()),
     ] {
         if let Err(error) = result {
             eprintln!("sealstone-enclave: warning: {what}: {error}");
@@ -30,11 +32,20 @@ pub fn harden() {
     }
 }
 
+/// Keeps every page out of swap. Under a limit this is left alone: once the limit is reached, threads and buffers
+/// could not be had any more.
+fn lock_memory() -> rustix::io::Result<()> {
+    if getrlimit(Resource::Memlock).current.is_some() && !geteuid().is_root() {
+        return Err(Errno::PERM);
+    }
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
+}
+
 /// Each protection as it is now.
 #[must_use]
 pub fn measure() -> Vec<Protection> {
     let core = getrlimit(Resource::Core);
-    let locked = status_kib("VmLck:").unwrap_or(0);
+    let (locked, resident) = (status_kib("VmLck:").unwrap_or(0), status_kib("VmRSS:").unwrap_or(u64::MAX));
     let scope = read("/proc/sys/kernel/yama/ptrace_scope");
     let lockdown = read("/sys/kernel/security/lockdown");
     // The first line is a heading; each further line is a swap area.
@@ -51,7 +62,11 @@ pub fn measure() -> Vec<Protection> {
             "PR_GET_DUMPABLE".to_owned(),
         ),
         protection("no_new_privileges", no_new_privs().unwrap_or(false), "PR_GET_NO_NEW_PRIVS".to_owned()),
-        protection("memory_locked", locked > 0, format!("VmLck {locked} KiB")),
+        protection(
+            "memory_locked",
+            locked >= resident,
+            format!("VmLck {locked} KiB of VmRSS {resident} KiB"),
+        ),
         protection(
             "secret_memory",
             secret::kind() == secret::Kind::MemfdSecret,

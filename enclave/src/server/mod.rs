@@ -5,6 +5,7 @@
 
 mod connection;
 mod handshakes;
+mod log;
 mod pool;
 mod relay;
 
@@ -21,6 +22,7 @@ use sealstone_wire::limits::CONNECTIONS_MAX;
 use crate::core::Enclave;
 use connection::Connection;
 use handshakes::Handshakes;
+use log::Log;
 use pool::Pool;
 
 /// How long the acceptor rests when the system has no descriptor or memory for another connection; without a
@@ -35,6 +37,7 @@ pub struct Server {
     enclave: Arc<Enclave>,
     pool: Pool,
     handshakes: Handshakes,
+    log: Log,
     /// Authenticated connections.
     connections: AtomicUsize,
 }
@@ -58,6 +61,7 @@ impl Server {
             enclave,
             pool,
             handshakes: Handshakes::default(),
+            log: Log::default(),
             connections: AtomicUsize::new(0),
         });
         thread::Builder::new().name("accept".to_owned()).spawn(move || accept(&listener, &server))?;
@@ -71,19 +75,32 @@ impl Server {
         let (frames, channel) = match authenticated {
             Ok(authenticated) => authenticated,
             Err(error) => {
-                eprintln!("sealstone-enclave: connection refused: {}", crate::core::describe(&error));
-                return;
+                return self.log.say(&format!("connection refused: {}", crate::core::describe(&error)));
             }
         };
-        if self.connections.fetch_add(1, Ordering::AcqRel) < CONNECTIONS_MAX {
-            match Connection::open(frames, channel) {
-                Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool),
-                Err(error) => eprintln!("sealstone-enclave: connection lost: {error}"),
-            }
-        } else {
-            eprintln!("sealstone-enclave: connection refused: {CONNECTIONS_MAX} are open");
+        let Some(_place) = Place::take(&self.connections) else {
+            return self.log.say(&format!("connection refused: {CONNECTIONS_MAX} are open"));
+        };
+        match Connection::open(frames, channel) {
+            Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool),
+            Err(error) => self.log.say(&format!("connection lost: {error}")),
         }
-        self.connections.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// One of the places for authenticated connections; given back when dropped, however its connection ended.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(taken: &'a AtomicUsize) -> Option<Self> {
+        let place = Self(taken);
+        (taken.fetch_add(1, Ordering::AcqRel) < CONNECTIONS_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -92,7 +109,7 @@ fn accept(listener: &Listener, server: &Arc<Server>) {
         let stream = match listener.accept() {
             Ok(stream) => stream,
             Err(error) => {
-                eprintln!("sealstone-enclave: cannot accept: {error}");
+                server.log.say(&format!("cannot accept: {error}"));
                 thread::sleep(ACCEPT_FAULT_REST);
                 continue;
             }
@@ -103,7 +120,7 @@ fn accept(listener: &Listener, server: &Arc<Server>) {
             thread::Builder::new().name("connection".to_owned()).spawn(move || shared.serve(stream, ticket));
         if let Err(error) = spawned {
             server.handshakes.leave(ticket);
-            eprintln!("sealstone-enclave: no thread for a connection: {error}");
+            server.log.say(&format!("no thread for a connection: {error}"));
         }
     }
 }
