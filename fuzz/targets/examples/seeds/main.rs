@@ -13,7 +13,7 @@ use std::path::Path;
 
 use fake::{Machine, Person, envelope, next, signed, verified};
 use scene::{NOW, Scene};
-use sealstone_attestation::{Grace, HexBytes, Signature64, StateStatus, Succession};
+use sealstone_attestation::{Grace, HexBytes, Purpose, Signature64, StateStatus, Succession};
 use sealstone_enclave::state_file::State;
 use sealstone_wire::channel::{ChannelKey, Handshake};
 use sealstone_wire::frame::append_frame;
@@ -38,6 +38,8 @@ pub(crate) fn save(target: &str, name: &str, bytes: impl AsRef<[u8]>) {
 fn approvals(scene: &Scene) {
     let Scene { person, draft, evidence, .. } = scene;
     save("evidence", "accepted.json", evidence.to_json());
+    save("evidence", "other_nonce.json", scene.evidence_over(Purpose::Evidence, [0x5b; 32]).to_json());
+    save("evidence", "other_purpose.json", scene.evidence_over(Purpose::Session, [0x5a; 32]).to_json());
     save("envelope", "manifest.json", evidence.manifest.to_json());
     save("envelope", "report.json", evidence.report.to_json());
     save("envelope", "empty.json", envelope(b"", &[]).to_json());
@@ -48,6 +50,9 @@ fn approvals(scene: &Scene) {
     save("manifest_approval", "first.json", manifest.envelope());
     save("manifest_approval", "next.json", signed(&next, &[person]));
     save("manifest_approval", "foreign.json", signed(draft, &[&Person::new(9)]));
+    let mut unsigned = next.clone();
+    unsigned.session_ttl_s = 3600;
+    save("manifest_approval", "unsigned.json", signed(&unsigned, &[]));
     save("manifest", "first.json", manifest.manifest().to_payload());
 
     let people = [Person::new(2), Person::new(3)];
@@ -75,6 +80,8 @@ fn values(scene: &Scene) {
     let secp256k1 = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
     let HexBytes(p256) = serde_json::from_value(json!(p256)).unwrap();
     let HexBytes(secp256k1) = serde_json::from_value(json!(secp256k1)).unwrap();
+    // SEC1's compact form has the tag 5: another spelling of the same key.
+    save("public_key", "es256_compact", [&[0, 5], &p256[1..]].concat());
     save("public_key", "es256", [vec![0], p256].concat());
     save("public_key", "es256k", [vec![1], secp256k1].concat());
     save("public_key", "eddsa", [&[2], scene.enclave.public_key().as_bytes()].concat());
@@ -118,6 +125,7 @@ fn streams() {
 
     let pieces: [&[u8]; 3] = [b"\0\0\0\0{\"payload", b"\0\0\0\x09Type\":\"", b"\0\0\0\x10x\"}"];
     save("upload", "in_order", framed(&pieces));
+    save("upload", "empty_piece", framed(&[pieces[0], b"\0\0\0\x09"]));
     save("upload", "begun_anew", framed(&[pieces[0], pieces[2], pieces[0], pieces[1]]));
 }
 
@@ -133,6 +141,8 @@ fn enclave_files(scene: &Scene) {
     };
     sealed["slots"] = json!([slot(4), slot(5)]);
     save("state_file", "sealed.json", serde_json::to_vec_pretty(&sealed).unwrap());
+    sealed["slots"] = json!([slot(4), slot(5), slot(6)]);
+    save("state_file", "three_slots.json", serde_json::to_vec_pretty(&sealed).unwrap());
 
     let agent = ChannelKey::from_secret(&[0xa6; 32]).public();
     let config = format!(

@@ -1,8 +1,9 @@
 //! One node and its authority, and everything that they sign.
 
 use sealstone_attestation::{
-    Base64Bytes, Binding, BuildInfo, Envelope, Evidence, HexBytes, ManifestDraft, Nonce, Protection, Purpose,
-    Receipt, Report, ReportDigest, RequestDigest, SessionId, Signature64, SignedReceipt, UnixTime, statement,
+    Base64Bytes, Binding, BuildInfo, Envelope, Evidence, HexBytes, ManifestDigest, ManifestDraft, Nonce,
+    Protection, Purpose, Receipt, Report, ReportDigest, RequestDigest, SessionId, Signature64, SignedReceipt,
+    UnixTime, statement,
 };
 use sealstone_wire::reply::{self, Phase};
 
@@ -65,6 +66,15 @@ impl Scene {
             taken_at: NOW,
         };
         Self { person, enclave, draft, report, evidence }
+    }
+
+    /// The evidence, which still says of itself what it said, with a quote over another statement.
+    pub(crate) fn evidence_over(&self, purpose: Purpose, nonce: [u8; 32]) -> Evidence {
+        let Evidence { manifest, report, checkpoint, .. } = &self.evidence;
+        let (report, manifest) = (ReportDigest::of(&report.payload), ManifestDigest::of(&manifest.payload));
+        let statement = statement(purpose, &nonce, report, manifest, checkpoint).unwrap();
+        let quote = Machine::new("node-1", 1).quote(statement.as_bytes());
+        Evidence { quote, ..self.evidence.clone() }
     }
 
     /// Three receipts, one after the other.

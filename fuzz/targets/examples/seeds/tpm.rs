@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use sealstone_attestation::{PublicArea, QuoteEvidence};
+use sealstone_attestation::{PcrBank, PcrIndex, PublicArea, QuoteEvidence};
 use serde::Deserialize;
 
 use crate::fake::{self, Machine};
@@ -42,8 +42,15 @@ fn structures() {
         if position == 0 {
             save("quote", name, &quote.attest);
         }
-        let appraised = [vec![position], postcard::to_stdvec(&quote).unwrap()].concat();
-        save("quote_appraisal", name, appraised);
+        let appraised =
+            |quote: &QuoteEvidence| [vec![position], postcard::to_stdvec(quote).unwrap()].concat();
+        save("quote_appraisal", name, appraised(&quote));
+        if position == 0 {
+            let mut unsigned_value = quote;
+            let index = PcrIndex::new(9).unwrap();
+            unsigned_value.pcrs.insert(PcrBank::Sha256, index, vec![0; 32]).unwrap();
+            save("quote_appraisal", "unsigned_value", appraised(&unsigned_value));
+        }
     }
     let mut none_selected = Machine::new("node-1", 1).attest(&[0x5a; 32]);
     none_selected.selection.clear();
@@ -62,8 +69,8 @@ fn responses() {
             let body = [&[2, 0, 0, number][..], &tpm2b(&[number; 32])].concat();
             response([0x80, 1], &body)
         };
-        // A nonce, continueSession and an HMAC that nobody could compute.
-        let authorisation = [tpm2b(&[3; 32]), vec![0x21], tpm2b(&[4; 32])].concat();
+        // A nonce, continueSession with encryption of the response, and an HMAC that nobody could compute.
+        let authorisation = [tpm2b(&[3; 32]), vec![0x41], tpm2b(&[4; 32])].concat();
         let random = [&34_u32.to_be_bytes()[..], &tpm2b(&[5; 32]), &authorisation].concat();
         let proof = response([0x80, 2], &random);
 
