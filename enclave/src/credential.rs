@@ -2,7 +2,9 @@
 //!
 //! It keeps the sealed root from everybody else who can reach the TPM in an approved state: the agent, for one.
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use hkdf::Hkdf;
@@ -16,6 +18,13 @@ use crate::tpm::AuthValue;
 /// Bytes of the credential.
 const CREDENTIAL_LEN: usize = 32;
 
+/// Permission bits that the file must not have if it is this user's own.
+const FOREIGN_BITS: u32 = 0o077;
+
+/// Permission bits that it must not have if it is root's. systemd lets the service's user read its credentials by
+/// an access control list, which shows as the group's right to read.
+const FOREIGN_BITS_OF_ROOT: u32 = 0o037;
+
 /// The credential, wiped on drop.
 #[allow(missing_debug_implementations, reason = "a secret is never printed")]
 pub struct Credential(Secret<CREDENTIAL_LEN>);
@@ -24,10 +33,14 @@ impl Credential {
     /// Reads the credential (64 hex digits, for example a systemd credential), or makes one at first start.
     ///
     /// # Errors
-    /// Any error of the file system, and a file that holds something else.
+    /// Any error of the file system, a file that others may read or write, and one that holds something else.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
         match durable::read_capped(path, 2 * CREDENTIAL_LEN + 2) {
-            Ok(text) => Self::parse(&Zeroizing::new(text)),
+            Ok(text) => {
+                let text = Zeroizing::new(text);
+                check_private(&std::fs::metadata(path)?, rustix::process::geteuid().as_raw())?;
+                Self::parse(&text)
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut drawn = Ok(());
                 let secret = Secret::<CREDENTIAL_LEN>::filled(|secret| drawn = getrandom::fill(secret));
@@ -68,8 +81,28 @@ impl Credential {
     }
 }
 
+/// Whoever reads the credential can unseal the root in an approved state without the enclave.
+fn check_private(metadata: &Metadata, user: u32) -> io::Result<()> {
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o777);
+    let foreign = match owner {
+        owner if owner == user => FOREIGN_BITS,
+        0 => FOREIGN_BITS_OF_ROOT,
+        owner => {
+            return Err(io::Error::other(format!("expected a file of user {user}, found one of {owner}")));
+        }
+    };
+    if mode & foreign == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("expected mode 0600, found {mode:04o}: others may use it; use chmod")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -89,7 +122,38 @@ mod tests {
         {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
-            assert!(Credential::load_or_create(&path).is_err(), "{name}");
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+            let refusal = Credential::load_or_create(&path).err().unwrap();
+            assert!(refusal.to_string().starts_with("expected 64") || name == "long", "{name}: {refusal}");
+        }
+    }
+
+    #[test]
+    fn a_credential_that_others_may_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credential");
+        drop(Credential::load_or_create(&path).unwrap());
+        let with = |mode| {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            std::fs::metadata(&path).unwrap()
+        };
+        let own = with(0o600).uid();
+        for mode in [0o640, 0o620, 0o604, 0o602, 0o644, 0o660, 0o666, 0o777] {
+            assert!(check_private(&with(mode), own).is_err(), "{mode:o}");
+        }
+        for mode in [0o600, 0o400] {
+            assert!(check_private(&with(mode), own).is_ok(), "{mode:o}");
+            drop(Credential::load_or_create(&path).unwrap());
+        }
+        with(0o644);
+        let refusal = Credential::load_or_create(&path).err().unwrap();
+        assert!(refusal.to_string().contains("0644"), "{refusal}");
+        if own == 0 {
+            // As systemd gives it to a service's user: root's, and readable by an access control list.
+            assert!(check_private(&with(0o440), 4711).is_ok());
+            assert!(check_private(&with(0o444), 4711).is_err());
+        } else {
+            assert!(check_private(&with(0o600), own + 1).is_err());
         }
     }
 }

@@ -40,9 +40,12 @@ pub fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// Any error of the file system, and a file that is longer.
 pub fn read_capped(path: &Path, max: usize) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit).read_to_end(&mut bytes)?;
+    // Full capacity first: the file may be a secret, and a growing vector would leave unwiped copies.
+    let length = file.metadata()?.len().min(limit);
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(max));
+    file.take(limit).read_to_end(&mut bytes)?;
     if bytes.len() > max {
         return Err(io::Error::other(format!("expected at most {max} bytes")));
     }
