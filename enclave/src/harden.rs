@@ -67,6 +67,12 @@ pub fn measure() -> Vec<Protection> {
             locked >= resident,
             format!("VmLck {locked} KiB of VmRSS {resident} KiB"),
         ),
+        // Set by whoever starts the process, for example systemd; this version sets none itself.
+        protection(
+            "seccomp_filter",
+            status("Seccomp:").as_deref() == Some("2"),
+            format!("Seccomp {}", status("Seccomp:").as_deref().unwrap_or("absent")),
+        ),
         protection(
             "secret_memory",
             secret::kind() == secret::Kind::MemfdSecret,
@@ -103,7 +109,35 @@ fn read(path: &str) -> Option<String> {
 }
 
 fn status_kib(field: &str) -> Option<u64> {
+    status(field)?.strip_suffix("kB")?.trim().parse().ok()
+}
+
+/// A field of this process's status (proc_pid_status(5)).
+fn status(field: &str) -> Option<String> {
     let status = read("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
+    Some(status.lines().find_map(|line| line.strip_prefix(field))?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(name: &str) -> Protection {
+        measure().into_iter().find(|protection| protection.name == name).unwrap()
+    }
+
+    #[test]
+    fn locked_secrets_alone_are_not_taken_for_a_locked_process() {
+        let held = secret::Secret::<32>::copied(&[1; 32]);
+        assert!(status_kib("VmLck:").unwrap() > 0, "the secrets' pages are locked");
+        let protection = measured("memory_locked");
+        assert!(!protection.active, "{}", protection.detail);
+        drop(held);
+    }
+
+    #[test]
+    fn a_filter_is_reported_only_if_the_kernel_has_one() {
+        let filter = measured("seccomp_filter");
+        assert_eq!(filter.active, filter.detail == "Seccomp 2");
+    }
 }
