@@ -43,7 +43,7 @@ pub const FRAME_DEADLINE: Duration = Duration::from_secs(10);
 /// more often than that.
 pub const IDLE_DEADLINE: Duration = Duration::from_secs(120);
 
-/// Connections that may be in their handshake at once; more are closed without a byte.
+/// Connections that may be in their handshake at once; one more closes the oldest.
 pub const HANDSHAKES_MAX: usize = 16;
 
 /// Authenticated connections at once: one agent, its successor while it reconnects, and a measuring tool.
