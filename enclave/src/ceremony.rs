@@ -49,22 +49,21 @@ impl Enclave {
         let resumed = self.file.load().map_err(|error| refuse(RefusalCode::StateFile, describe(&error)))?;
         let counter = match resumed {
             // A provisioning that ended after the counter was defined and before a root was sealed.
-            Some(marker) if !marker.is_sealed() && marker.nv_index == nv_index => {
-                match tpm.read_counter(nv_index, &counter_auth) {
-                    Ok(counter) => counter,
-                    Err(TpmError::CounterMissing { .. }) => {
-                        tpm.define_counter(nv_index, &counter_auth).map_err(tpm_refused)?
-                    }
-                    Err(error) => return Err(tpm_refused(error)),
-                }
-            }
-            Some(_) => {
+            Some(sealed) if sealed.is_sealed() => {
                 return Err(refuse(
                     RefusalCode::AlreadyProvisioned,
                     "the state file holds a sealed root; restart the enclave",
                 ));
             }
-            None => self.first_counter(&mut tpm, &state, &counter_auth)?,
+            Some(marker) if marker.nv_index == nv_index => match tpm.read_counter(nv_index, &counter_auth) {
+                Ok(counter) => counter,
+                Err(TpmError::CounterMissing { .. }) => {
+                    tpm.define_counter(nv_index, &counter_auth).map_err(tpm_refused)?
+                }
+                Err(error) => return Err(tpm_refused(error)),
+            },
+            // None, or one for another index, where nothing was ever sealed.
+            _ => self.first_counter(&mut tpm, &state, &counter_auth)?,
         };
 
         let auth = self.credential.seal_auth();
@@ -99,14 +98,9 @@ impl Enclave {
             }
         }
         self.store(marker)?;
-        tpm.define_counter(index, auth).map_err(|error| {
-            // Without its counter the marker would let a second attempt adopt somebody else's; a marker that
-            // cannot be removed only means that this is found out later.
-            if let Err(error) = self.file.remove() {
-                eprintln!("sealstone-enclave: warning: {}", describe(&error));
-            }
-            tpm_refused(error)
-        })
+        // Whatever fails here, the marker stays: the counter may have been made although its answer was lost, and
+        // the next attempt takes it up. It cannot take up somebody else's, which has another auth value.
+        tpm.define_counter(index, auth).map_err(tpm_refused)
     }
 
     /// Locked → unlocked: unseals, and re-seals for the next counter value, which is the new era.

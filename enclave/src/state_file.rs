@@ -146,15 +146,6 @@ impl StateFile {
         Ok(Some(state))
     }
 
-    /// Removes the marker of a provisioning that did not begin.
-    ///
-    /// # Errors
-    /// [`StateFileError::Write`].
-    pub fn remove(&self) -> Result<(), StateFileError> {
-        std::fs::remove_file(&self.path)
-            .map_err(|source| StateFileError::Write { path: self.path.clone(), source })
-    }
-
     /// Writes the state; it is on disk when this returns.
     ///
     /// # Errors
