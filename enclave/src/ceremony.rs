@@ -126,9 +126,8 @@ impl Enclave {
             .ok_or_else(|| refuse(RefusalCode::StateFile, "the state file holds no sealed blob"))?;
         let hint_of_ek =
             VerifiedManifest::danger_trust_as_given(newest.manifest.as_bytes()).map_err(manifest_refused)?;
-        let mut tpm =
-            Ceremony::open(relay, enrolled(hint_of_ek.manifest(), &state.node)?.ek(), hints.ek_handle)
-                .map_err(tpm_refused)?;
+        let ek = enrolled(hint_of_ek.manifest(), &state.node)?.ek();
+        let mut tpm = Ceremony::open(relay, ek, hints.ek_handle).map_err(tpm_refused)?;
 
         let counter_auth = self.credential.counter_auth();
         let auth = self.credential.seal_auth();
@@ -147,6 +146,14 @@ impl Enclave {
             refuse(RefusalCode::Internal, "what was unsealed is no payload of this version")
         })?;
         let manifest = believed(slot.manifest.as_bytes(), payload.authority, payload.least_version)?;
+        // Nothing seals the node's name. Under another node's, that machine's quotes would open sessions here.
+        if enrolled(manifest.manifest(), &state.node)?.ek().name() != ek.name() {
+            let detail = format!(
+                "the manifest in force enrols node {:?} with another TPM than this one: the state file was changed",
+                state.node
+            );
+            return Err(refuse(RefusalCode::NotEnrolled, detail));
+        }
         demands_met(manifest.manifest())?;
         if state.check.as_ref() != Some(&payload.root.check_value()) {
             return Err(refuse(
