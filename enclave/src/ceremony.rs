@@ -146,6 +146,7 @@ impl Enclave {
             refuse(RefusalCode::Internal, "what was unsealed is no payload of this version")
         })?;
         let manifest = believed(slot.manifest.as_bytes(), payload.authority, payload.least_version)?;
+        demands_met(manifest.manifest())?;
         // Nothing seals the node's name. Under another node's, that machine's quotes would open sessions here.
         if enrolled(manifest.manifest(), &state.node)?.ek().name() != ek.name() {
             let detail = format!(
@@ -154,7 +155,6 @@ impl Enclave {
             );
             return Err(refuse(RefusalCode::NotEnrolled, detail));
         }
-        demands_met(manifest.manifest())?;
         if state.check.as_ref() != Some(&payload.root.check_value()) {
             return Err(refuse(
                 RefusalCode::KeyMismatch,
@@ -172,7 +172,7 @@ impl Enclave {
             state.nv_index,
             &mut |change| {
                 let mut next = state.clone();
-                change(&mut next);
+                change(&mut next)?;
                 self.store(&next)?;
                 // If the rest fails, the next unlock must know both blobs: the counter may have risen.
                 if let Life::Locked(held) = &mut *self.life_mut() {
@@ -235,7 +235,7 @@ impl Enclave {
             let life = self.life();
             let mut state = lock(&life.unlocked()?.state);
             let mut changed = state.clone();
-            change(&mut changed);
+            change(&mut changed)?;
             self.store(&changed)?;
             *state = changed;
             Ok(())
@@ -253,7 +253,7 @@ impl Enclave {
 }
 
 /// Saves a change of the state: on disk when it returns.
-type Save<'a> = dyn FnMut(&mut dyn FnMut(&mut State)) -> Result<(), Refuse> + 'a;
+type Save<'a> = dyn FnMut(&mut dyn FnMut(&mut State) -> Result<(), Refuse>) -> Result<(), Refuse> + 'a;
 
 /// Seals for the next counter value beside the blob in force, raises the counter, confirms, drops the old blob.
 /// Returns the counter's new value.
@@ -279,7 +279,15 @@ fn reseal(
     save(&mut |state| {
         // A blob for another value is what an interrupted re-seal left; it never came into force.
         state.slots.retain(|slot| slot.counter == counter);
+        if state.slots.is_empty() {
+            // Something else raised the counter: the blob in force is in another file, and must not be lost.
+            let detail = format!(
+                "expected a sealed blob for the TPM counter's value {counter}, found none: does another enclave use this TPM's counter?"
+            );
+            return Err(refuse(RefusalCode::SealRollback, detail));
+        }
         state.slots.push(slot.clone());
+        Ok(())
     })?;
     let risen = tpm.increment_counter(nv_index, counter_auth).map_err(tpm_refused)?;
     if risen != next {
@@ -288,7 +296,10 @@ fn reseal(
         );
         return Err(refuse(RefusalCode::SealRollback, detail));
     }
-    save(&mut |state| state.slots.retain(|slot| slot.counter == next))?;
+    save(&mut |state| {
+        state.slots.retain(|slot| slot.counter == next);
+        Ok(())
+    })?;
     Ok(next)
 }
 

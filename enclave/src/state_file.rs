@@ -3,7 +3,9 @@
 //! Nothing in it is secret. Nothing in it is believed either before the TPM has unsealed: the seal holds the
 //! authority's digest and the least manifest version, and the TPM's counter says which slot is in force.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use sealstone_attestation::{ClockInfo, PublicKey, UnixTime};
@@ -74,6 +76,14 @@ pub enum StateFileError {
         #[source]
         source: io::Error,
     },
+    /// Two processes would each write what they remember over the other's newest blob, and the root would be lost.
+    #[error(
+        "expected to be alone with the state file {path}, found another enclave that uses it; end that one first"
+    )]
+    InUse {
+        /// Which.
+        path: PathBuf,
+    },
     /// It is no state file, or a damaged one.
     #[error(
         "{path} is no state file of format {FORMAT}: {reason}; restore it from a backup, or move it away only if the root is truly abandoned"
@@ -122,6 +132,25 @@ impl StateFile {
         Self { path: path.to_owned() }
     }
 
+    /// Keeps every other process from holding this state file, for as long as the result lives.
+    ///
+    /// The lock is on a file beside it, because each [`store`](Self::store) replaces the file itself.
+    ///
+    /// # Errors
+    /// [`StateFileError::InUse`], or [`StateFileError::Write`] when the lock's file cannot be made.
+    pub fn hold(&self) -> Result<File, StateFileError> {
+        let write = |source| StateFileError::Write { path: self.path.clone(), source };
+        let mut beside = self.path.clone().into_os_string();
+        beside.push(".lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(beside);
+        let lock = lock.map_err(write)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(StateFileError::InUse { path: self.path.clone() }),
+            Err(TryLockError::Error(source)) => Err(write(source)),
+        }
+    }
+
     /// Reads the state; `None` if there is no file.
     ///
     /// # Errors
@@ -154,5 +183,23 @@ impl StateFile {
         let write = |source| StateFileError::Write { path: self.path.clone(), source };
         let bytes = serde_json::to_vec_pretty(state).map_err(|error| write(io::Error::other(error)))?;
         durable::replace(&self.path, &bytes).map_err(write)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_file_has_one_holder_even_after_it_was_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("enclave.state");
+        let (one, other) = (StateFile::at(&path), StateFile::at(&path));
+        let held = one.hold().unwrap();
+        assert!(matches!(other.hold(), Err(StateFileError::InUse { .. })));
+        one.store(&State::provisioning("node-1", 0x0180_0000, UnixTime::from_secs(0))).unwrap();
+        assert!(matches!(other.hold(), Err(StateFileError::InUse { .. })));
+        drop(held);
+        other.hold().unwrap();
     }
 }
