@@ -9,7 +9,7 @@ use sealstone_wire::reply::{RefusalCode, Status};
 use sealstone_wire::request::TpmHints;
 use zeroize::Zeroizing;
 
-use crate::core::{Enclave, Life, Unlocked, describe, lock};
+use crate::core::{Enclave, Life, Unlocked, describe, ending, lock};
 use crate::derive::Root;
 use crate::payload::SealPayload;
 use crate::refuse::{Refuse, refuse};
@@ -79,8 +79,7 @@ impl Enclave {
         state.slots = vec![Slot { counter, blob, manifest: envelope_text(&manifest)? }];
         self.store(&state)?;
         drop(tpm);
-        *self.life_mut() =
-            Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, counter)));
+        self.enter(Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, counter))))?;
         Ok(self.status())
     }
 
@@ -116,7 +115,7 @@ impl Enclave {
             Life::Unprovisioned => {
                 return Err(refuse(RefusalCode::Unprovisioned, "no sealed root to unlock; provision first"));
             }
-            Life::Ended => return Err(refuse(RefusalCode::ShuttingDown, "the enclave is ending")),
+            Life::Ended => return Err(ending()),
         };
 
         // The newest slot's EK; both slots enrol this TPM, and what is believed is decided after unsealing.
@@ -185,7 +184,7 @@ impl Enclave {
         drop(tpm);
         state.time_floor = state.time_floor.max(manifest.manifest().issued_at());
         let SealPayload { root, report_key, .. } = payload;
-        *self.life_mut() = Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, era)));
+        self.enter(Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, era))))?;
         Ok(self.status())
     }
 

@@ -149,6 +149,17 @@ impl Enclave {
         self.life.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Enters the phase that a ceremony led to, unless the enclave was told to end meanwhile: what was wiped for
+    /// good stays wiped.
+    pub(crate) fn enter(&self, next: Life) -> Result<(), Refuse> {
+        let mut life = self.life_mut();
+        if let Life::Ended = *life {
+            return Err(ending());
+        }
+        *life = next;
+        Ok(())
+    }
+
     /// How the enclave is.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -451,11 +462,13 @@ impl Life {
                 "no root yet; apply a signed manifest with provisioning",
             )),
             Self::Locked(_) => Err(refuse(RefusalCode::Locked, "the root is sealed; unlock first")),
-            Self::Ended => {
-                Err(refuse(RefusalCode::ShuttingDown, "the enclave has wiped itself and is ending"))
-            }
+            Self::Ended => Err(ending()),
         }
     }
+}
+
+pub(crate) fn ending() -> Refuse {
+    refuse(RefusalCode::ShuttingDown, "the enclave has wiped itself and is ending")
 }
 
 fn permit_binding(unlocked: &Unlocked, session: &OpenSession, binding: Binding) -> Result<(), Refuse> {
