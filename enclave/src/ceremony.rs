@@ -32,7 +32,7 @@ impl Enclave {
                 "this enclave has a root; apply manifests without provisioning",
             ));
         }
-        let envelope = lock(&self.upload).take()?;
+        let envelope = self.take_upload()?;
         let manifest =
             VerifiedManifest::first(&envelope, self.settings.authority).map_err(manifest_refused)?;
         demands_met(manifest.manifest())?;
@@ -195,7 +195,7 @@ impl Enclave {
     /// disk; the manifest in force stays.
     pub fn apply_manifest(&self, hints: &TpmHints, relay: &mut dyn Relay) -> Result<Status, Refuse> {
         let _ceremony = self.begin_ceremony()?;
-        let envelope = lock(&self.upload).take()?;
+        let envelope = self.take_upload()?;
         let (next, node_ek, nv_index) = {
             let life = self.life();
             let unlocked = life.unlocked()?;

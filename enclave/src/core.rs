@@ -31,7 +31,7 @@ pub struct Enclave {
     pub(crate) settings: Settings,
     pub(crate) credential: Credential,
     pub(crate) file: StateFile,
-    pub(crate) upload: Mutex<Upload>,
+    upload: Mutex<Upload>,
     /// Held for the whole of a ceremony: there is one TPM and one state file.
     pub(crate) ceremony: Mutex<()>,
     life: RwLock<Life>,
@@ -96,9 +96,11 @@ impl Unlocked {
         }
     }
 
-    /// A new manifest is in force: the session was attested under the old one and ends.
+    /// A new manifest is in force: the session was attested under the old one and ends, and the open challenge is
+    /// void, because its report names the old one.
     pub(crate) fn replace_manifest(&mut self, manifest: VerifiedManifest) {
         self.manifest = manifest;
+        *lock(&self.challenge) = None;
         self.end_session();
     }
 
@@ -202,6 +204,19 @@ impl Enclave {
             }
         }
         status
+    }
+
+    /// Takes one piece of a manifest's envelope; a ceremony then takes the whole.
+    ///
+    /// # Errors
+    /// As [`Upload::push`].
+    pub fn upload(&self, offset: u32, piece: &[u8]) -> Result<(), Refuse> {
+        lock(&self.upload).push(offset, piece)
+    }
+
+    /// The envelope that was uploaded, which is then forgotten here.
+    pub(crate) fn take_upload(&self) -> Result<Vec<u8>, Refuse> {
+        lock(&self.upload).take()
     }
 
     /// A fresh report, signed.
@@ -377,15 +392,15 @@ impl Enclave {
                 refuse(code, error.to_string())
             })?;
         drop(key);
-
-        // The session may have ended while the key was at work.
-        if !session.is_open() {
+        self.mark_era_used(unlocked)?;
+        // Last of all: the session may have run out meanwhile, or a quote that failed may have ended it. One that
+        // was renewed in the same state still vouches for this signature.
+        if unlocked.session()?.binding != session.binding {
             return Err(refuse(
                 RefusalCode::NoSession,
-                "the attested session ended before the signature was made",
+                "the machine went into another state before the signature was made",
             ));
         }
-        self.mark_era_used(unlocked)?;
         let entry = Entry {
             request: *request_digest,
             key_id: derived_id,
@@ -472,9 +487,6 @@ pub(crate) fn ending() -> Refuse {
 }
 
 fn permit_binding(unlocked: &Unlocked, session: &OpenSession, binding: Binding) -> Result<(), Refuse> {
-    if binding == session.binding {
-        return Ok(());
-    }
     let current: &MachineState = &session.state;
     unlocked
         .manifest

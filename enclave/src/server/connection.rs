@@ -111,9 +111,7 @@ impl Connection {
             Request::Unlock { tpm } => return self.ceremony(id, enclave, tpm, Kind::Unlock),
             Request::ApplyManifest { tpm } => return self.ceremony(id, enclave, tpm, Kind::Apply),
             Request::Status => Ok(Reply::Status(enclave.status())),
-            Request::ManifestChunk { offset, bytes } => {
-                lock(&enclave.upload).push(offset, &bytes).map(|()| Reply::Done)
-            }
+            Request::ManifestChunk { offset, bytes } => enclave.upload(offset, &bytes).map(|()| Reply::Done),
             Request::Challenge => enclave.challenge(),
             Request::Attest { quote, checkpoint } => enclave.attest(&quote, &checkpoint).map(Reply::Session),
             Request::Report => enclave.report().map(|envelope| Reply::Report { envelope }),
