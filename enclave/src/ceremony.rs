@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::core::{Enclave, Life, Unlocked, describe, ending, lock};
 use crate::derive::Root;
+use crate::notice::notice;
 use crate::payload::SealPayload;
 use crate::refuse::{Refuse, refuse};
 use crate::report_key::{REPORT_SEED_LEN, ReportKey};
@@ -295,10 +296,14 @@ fn reseal(
         );
         return Err(refuse(RefusalCode::SealRollback, detail));
     }
-    save(&mut |state| {
+    let dropped = save(&mut |state| {
         state.slots.retain(|slot| slot.counter == next);
         Ok(())
-    })?;
+    });
+    if let Err(refusal) = dropped {
+        // The TPM holds the new value and the disk both blobs: the new one is in force, the old one only lies there.
+        notice(&format!("the old sealed blob stays until the next re-seal: {}", refusal.detail()));
+    }
     Ok(next)
 }
 

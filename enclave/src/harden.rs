@@ -13,6 +13,7 @@ use rustix::process::{
 use rustix::thread::{no_new_privs, set_no_new_privs};
 use sealstone_attestation::Protection;
 
+use crate::notice::notice;
 use crate::secret;
 
 /// Gives up core dumps, `/proc/PID/mem` for others of the same user, new privileges, and swapping.
@@ -27,7 +28,7 @@ pub fn harden() {
         ("memory lock", lock_memory()),
     ] {
         if let Err(error) = result {
-            eprintln!("sealstone-enclave: warning: {what}: {error}");
+            notice(&format!("warning: {what}: {error}"));
         }
     }
 }

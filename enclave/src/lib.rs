@@ -20,6 +20,7 @@ pub mod credential;
 pub mod derive;
 pub mod durable;
 pub mod harden;
+pub mod notice;
 pub mod payload;
 pub mod receipts;
 pub mod refuse;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sealstone_enclave::config::Config;
+use sealstone_enclave::notice::notice;
 use sealstone_enclave::server::Server;
 use sealstone_enclave::{build_info, core, credential, harden, secret, state_file};
 use sealstone_wire::address::Listener;
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("sealstone-enclave: {error}");
+            notice(&error);
             ExitCode::from(2)
         }
     }
@@ -93,9 +94,7 @@ fn serve(config: &Config) -> Result<(), String> {
     harden::harden();
     let memory = secret::init(config.require_secret_memory).map_err(|error| error.to_string())?;
     if memory == secret::Kind::Locked {
-        eprintln!(
-            "sealstone-enclave: warning: no secret memory; secrets are in locked memory that root can read"
-        );
+        notice("warning: no secret memory; secrets are in locked memory that root can read");
     }
     let channel_key = channel_key(&config.channel_key_file)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
@@ -117,7 +116,7 @@ fn serve(config: &Config) -> Result<(), String> {
         Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
     let listener = Listener::bind(&config.listen)
         .map_err(|error| format!("cannot listen on {}: {}", config.listen, core::describe(&error)))?;
-    eprintln!("sealstone-enclave: listening on {}, {:?}", config.listen, enclave.status().phase);
+    notice(&format!("listening on {}, {:?}", config.listen, enclave.status().phase));
     Server::start(
         listener,
         channel_key,
@@ -129,7 +128,7 @@ fn serve(config: &Config) -> Result<(), String> {
 
     if let Some(signal) = signals.forever().next() {
         enclave.end();
-        eprintln!("sealstone-enclave: wiped, ending on signal {signal}");
+        notice(&format!("wiped, ending on signal {signal}"));
     }
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! The state file: the sealed root, the manifest that it was sealed under, and what must not be forgotten.
 //!
-//! Nothing in it is secret. Nothing in it is believed either before the TPM has unsealed: the seal holds the
-//! authority's digest and the least manifest version, and the TPM's counter says which slot is in force.
+//! Nothing in it is secret. No root or manifest of it is believed before the TPM has unsealed: the seal holds the
+//! authority's digest and the least manifest version, and the TPM's counter says which slot is in force. The newest
+//! era used and the TPM's clock are the enclave user's own notes: who can write the file can change them.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;

@@ -15,6 +15,7 @@ use sealstone_wire::request::{Request, RequestMessage, TpmHints};
 use super::pool::{Job, Pool, Work};
 use super::relay::{ConnectionRelay, Relayed};
 use crate::core::{Enclave, describe, lock};
+use crate::notice::notice;
 use crate::refuse::{Refuse, refuse};
 
 /// The writing half, shared by the reader, the signing threads and a ceremony.
@@ -76,7 +77,7 @@ impl Connection {
             }
         };
         if let Some(error) = end {
-            eprintln!("sealstone-enclave: connection ended: {error}");
+            notice(&format!("connection ended: {error}"));
         }
         // A ceremony that waits for this agent learns that it is gone; late answers have nowhere to go.
         *lock(&self.ceremony) = None;
@@ -91,7 +92,7 @@ impl Connection {
             .seal_message(&ReplyMessage { id, reply }, frames.frames())
             .and_then(|()| frames.flush(FRAME_DEADLINE).map_err(ChannelError::from));
         if let Err(error) = sent {
-            eprintln!("sealstone-enclave: reply not sent: {}", describe(&error));
+            notice(&format!("reply not sent: {}", describe(&error)));
             *writer = None;
             drop(writer);
             self.close();
@@ -152,12 +153,8 @@ impl Connection {
             };
             *lock(&connection.ceremony) = None;
             match &done {
-                Ok(status) => {
-                    eprintln!("sealstone-enclave: ceremony done: {:?}, era {}", status.phase, status.era)
-                }
-                Err(refusal) => {
-                    eprintln!("sealstone-enclave: ceremony refused: {} {}", refusal.code(), refusal.detail())
-                }
+                Ok(status) => notice(&format!("ceremony done: {:?}, era {}", status.phase, status.era)),
+                Err(refusal) => notice(&format!("ceremony refused: {} {}", refusal.code(), refusal.detail())),
             }
             connection.reply(id, done.map_or_else(Reply::from, Reply::Status));
         });

@@ -3,6 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::notice::notice;
+
 /// Lines in each [`WINDOW`]: enough to see what happens, too few to matter.
 const LINES_MAX: u32 = 10;
 
@@ -42,8 +44,8 @@ impl Log {
             std::mem::take(&mut counted.left_out)
         };
         if left_out > 0 {
-            eprintln!("sealstone-enclave: {left_out} lines about connections were left out");
+            notice(&format!("{left_out} lines about connections were left out"));
         }
-        eprintln!("sealstone-enclave: {line}");
+        notice(line);
     }
 }
