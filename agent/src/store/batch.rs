@@ -19,30 +19,44 @@ const ROWS_MAX: usize = 16;
 pub(super) struct Statements {
     reserve: Vec<SqlStr>,
     answer: Vec<SqlStr>,
+    /// By the number of reservations and of answers, from none of either.
+    all_new: Vec<Vec<SqlStr>>,
     standing: SqlStr,
 }
 
 impl Statements {
     pub(super) fn new() -> Self {
-        let of_rows = |head: &str, columns: usize, tail: &str| {
+        let of_rows = |(head, columns): (&str, usize), rows: usize, tail: &str| {
             let row = format!("({})", vec!["?"; columns].join(","));
-            (1..=ROWS_MAX)
-                .map(|rows| sql(format!("{head} VALUES {} {tail}", vec![row.as_str(); rows].join(","))))
-                .collect()
+            format!("{head} VALUES {} {tail}", vec![row.as_str(); rows].join(","))
+        };
+        let reserve = |rows, tail| of_rows(RESERVE, rows, tail);
+        let answer = |rows, tail| of_rows(ANSWER, rows, tail);
+        let all_new = |reserves, answers| match (reserves, answers) {
+            (0, 0) => String::new(),
+            (rows, 0) => reserve(rows, ""),
+            (0, rows) => answer(rows, ""),
+            (reserves, answers) => {
+                format!("BEGIN IMMEDIATE; {}; {}; COMMIT", reserve(reserves, ""), answer(answers, ""))
+            }
         };
         Self {
-            reserve: of_rows(
-                "INSERT INTO reservations (chain_id, sender, nonce, request, epoch, hour, binding, issued_at_ms, era, \
-                 sequence_seen, created_at)",
-                11,
-                "ON CONFLICT (chain_id, sender, nonce) DO NOTHING RETURNING id, request",
-            ),
-            answer: of_rows(
-                "INSERT INTO receipts (era, sequence, reservation, algorithm, public_key, digest, recovery_id, previous, \
-                 key_id, epoch, binding, session, time, signature, report_signature, attested_until)",
-                16,
-                "ON CONFLICT (era, sequence) DO NOTHING RETURNING era, sequence",
-            ),
+            reserve: (1..=ROWS_MAX)
+                .map(|rows| {
+                    sql(reserve(
+                        rows,
+                        "ON CONFLICT (chain_id, sender, nonce) DO NOTHING RETURNING id, request",
+                    ))
+                })
+                .collect(),
+            answer: (1..=ROWS_MAX)
+                .map(|rows| {
+                    sql(answer(rows, "ON CONFLICT (era, sequence) DO NOTHING RETURNING era, sequence"))
+                })
+                .collect(),
+            all_new: (0..=ROWS_MAX)
+                .map(|reserves| (0..=ROWS_MAX).map(|answers| sql(all_new(reserves, answers))).collect())
+                .collect(),
             standing: sql(format!(
                 "SELECT {RESERVATION_COLUMNS} FROM reservations r \
                  LEFT JOIN receipts p ON p.era = r.receipt_era AND p.sequence = r.receipt_sequence \
@@ -52,19 +66,59 @@ impl Statements {
     }
 }
 
+/// Beginning of the statement that reserves, and its columns.
+const RESERVE: (&str, usize) = (
+    "INSERT INTO reservations (id, chain_id, sender, nonce, request, epoch, hour, binding, issued_at_ms, era, \
+     sequence_seen, created_at)",
+    12,
+);
+
+/// Beginning of the statement that answers, and its columns.
+const ANSWER: (&str, usize) = (
+    "INSERT INTO receipts (era, sequence, reservation, algorithm, public_key, digest, recovery_id, previous, key_id, \
+     epoch, binding, session, time, signature, report_signature, attested_until)",
+    16,
+);
+
 /// The statements are built from constants only.
 fn sql(text: String) -> SqlStr {
     AssertSqlSafe(std::sync::Arc::<str>::from(text)).into_sql_str()
 }
 
-/// Whether [`reserve`] changes the database by one statement alone.
-pub(super) fn is_one_reserve_statement<'a>(mut asks: impl ExactSizeIterator<Item = &'a Reserve>) -> bool {
-    (1..=ROWS_MAX).contains(&asks.len()) && asks.all(|ask| ask.idempotency.is_none())
-}
-
-/// Whether [`answer`] changes the database by one statement alone.
-pub(super) fn is_one_answer_statement(answers: usize) -> bool {
-    (1..=ROWS_MAX).contains(&answers)
+/// Commits reservations and answers that are all new, as nearly all are, in one hand-over to the database's thread:
+/// hand-overs, not rows, are what a transaction costs. `None`, and nothing is changed, if they are not all new or
+/// are too many for one statement each; then [`reserve`] and [`answer`] find out, one by one. `first_id` is the
+/// first reservation's number, of numbers that are free.
+pub(super) async fn commit_all_new(
+    connection: &mut SqliteConnection,
+    statements: &Statements,
+    progress: Option<&Progress>,
+    first_id: i64,
+    (reserves, answers): (&[&Reserve], &[&Answer]),
+) -> Result<Option<()>, StoreError> {
+    let Some(progress) = progress else { return Ok(None) };
+    let named = reserves.iter().any(|ask| ask.idempotency.is_some());
+    if named || reserves.len() > ROWS_MAX || answers.len() > ROWS_MAX || reserves.len() + answers.len() == 0 {
+        return Ok(None);
+    }
+    let mut arguments = SqliteArguments::default();
+    for (id, ask) in (first_id..).zip(reserves) {
+        add_reserve(&mut arguments, progress, id, ask)?;
+    }
+    for answer in answers {
+        add_answer(&mut arguments, answer)?;
+    }
+    let statement = statements.all_new[reserves.len()][answers.len()].clone();
+    match sqlx::query_with(statement, arguments).execute(&mut *connection).await {
+        Ok(_) => Ok(Some(())),
+        Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
+            if !reserves.is_empty() && !answers.is_empty() {
+                sqlx::raw_sql("ROLLBACK").execute(connection).await?;
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Reserves each nonce for its request, or says who has it. Requests that carry a client's own key go one by
@@ -73,6 +127,7 @@ pub(super) async fn reserve(
     connection: &mut SqliteConnection,
     statements: &Statements,
     progress: Option<&Progress>,
+    mut first_id: i64,
     asks: &[&Reserve],
 ) -> Result<Vec<Result<Reserved, StoreError>>, StoreError> {
     let Some(progress) = progress else {
@@ -83,10 +138,11 @@ pub(super) async fn reserve(
         for rows in chunk.chunks(ROWS_MAX) {
             match rows {
                 [ask] if ask.idempotency.is_some() => {
-                    outcomes.push(reserve_by_key(connection, statements, progress, ask).await?);
+                    outcomes.push(reserve_by_key(connection, statements, progress, first_id, ask).await?);
                 }
-                _ => outcomes.extend(reserve_rows(connection, statements, progress, rows).await?),
+                _ => outcomes.extend(reserve_rows(connection, statements, progress, first_id, rows).await?),
             }
+            first_id += ids(rows.len());
         }
     }
     Ok(outcomes)
@@ -96,27 +152,12 @@ async fn reserve_rows(
     connection: &mut SqliteConnection,
     statements: &Statements,
     progress: &Progress,
+    first_id: i64,
     asks: &[&Reserve],
 ) -> Result<Vec<Result<Reserved, StoreError>>, StoreError> {
-    let era = ordered("an era", progress.era)?;
-    let seen = ordered("a sequence", progress.newest())?;
     let mut arguments = SqliteArguments::default();
-    for ask in asks {
-        let (epoch, hour, binding, issued) = match ask.key {
-            ReservedKey::Asset { epoch } => (Some(ordered("an epoch", epoch.0)?), None, None, None),
-            ReservedKey::Session { hour, binding, issued_at_ms } => (
-                None,
-                Some(ordered("an hour", hour)?),
-                Some(binding.as_bytes().to_vec()),
-                Some(ordered("a time of issue", issued_at_ms)?),
-            ),
-        };
-        let mut add = Adder(&mut arguments);
-        add.value(bits(ask.nonce.chain_id))?
-            .value(ask.nonce.sender.as_str())?
-            .value(bits(ask.nonce.nonce))?;
-        add.value(&ask.request.as_bytes()[..])?.value(epoch)?.value(hour)?.value(binding)?.value(issued)?;
-        add.value(era)?.value(seen)?.value(seconds(ask.now))?;
+    for (id, ask) in (first_id..).zip(asks) {
+        add_reserve(&mut arguments, progress, id, ask)?;
     }
     let statement = statements.reserve[asks.len() - 1].clone();
     let rows = sqlx::query_with(statement, arguments).fetch_all(&mut *connection).await?;
@@ -133,6 +174,42 @@ async fn reserve_rows(
         }));
     }
     Ok(outcomes)
+}
+
+/// As many numbers of reservations.
+pub(super) fn ids(count: usize) -> i64 {
+    i64::try_from(count).expect("jobs are few")
+}
+
+fn add_reserve(
+    arguments: &mut SqliteArguments,
+    progress: &Progress,
+    id: i64,
+    ask: &Reserve,
+) -> Result<(), StoreError> {
+    let (epoch, hour, binding, issued) = match ask.key {
+        ReservedKey::Asset { epoch } => (Some(ordered("an epoch", epoch.0)?), None, None, None),
+        ReservedKey::Session { hour, binding, issued_at_ms } => (
+            None,
+            Some(ordered("an hour", hour)?),
+            Some(binding.as_bytes().to_vec()),
+            Some(ordered("a time of issue", issued_at_ms)?),
+        ),
+    };
+    let mut add = Adder(arguments);
+    add.value(id)?
+        .value(bits(ask.nonce.chain_id))?
+        .value(ask.nonce.sender.as_str())?
+        .value(bits(ask.nonce.nonce))?
+        .value(&ask.request.as_bytes()[..])?
+        .value(epoch)?
+        .value(hour)?
+        .value(binding)?
+        .value(issued)?
+        .value(ordered("an era", progress.era)?)?
+        .value(ordered("a sequence", progress.newest())?)?
+        .value(seconds(ask.now))?;
+    Ok(())
 }
 
 /// What holds a nonce that was not free.
@@ -161,6 +238,7 @@ async fn reserve_by_key(
     connection: &mut SqliteConnection,
     statements: &Statements,
     progress: &Progress,
+    first_id: i64,
     ask: &Reserve,
 ) -> Result<Result<Reserved, StoreError>, StoreError> {
     let Some(name) = &ask.idempotency else {
@@ -179,7 +257,7 @@ async fn reserve_by_key(
     {
         return Ok(Ok(Reserved::KeyReused));
     }
-    let mut outcomes = reserve_rows(connection, statements, progress, &[ask]).await?;
+    let mut outcomes = reserve_rows(connection, statements, progress, first_id, &[ask]).await?;
     let outcome = outcomes.pop().ok_or(StoreError::Corrupt { expected: "one outcome for one request" })?;
     if matches!(outcome, Ok(Reserved::Fresh { .. } | Reserved::Open(_) | Reserved::Answered(_))) {
         sqlx::query(

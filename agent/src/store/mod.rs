@@ -46,16 +46,19 @@ impl Store {
     /// [`StoreError`]: the folder cannot be written, another process holds the store, the file is something else,
     /// or a newer release wrote it.
     pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let (connection, lock) = open::open(path).await?;
-        Ok(Self::start(connection, lock, path))
+        let (mut connection, lock) = open::open(path).await?;
+        let next_id = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM reservations")
+            .fetch_one(&mut connection)
+            .await?;
+        Ok(Self::start(connection, lock, path, next_id))
     }
 
-    fn start(connection: SqliteConnection, lock: open::Lock, path: &Path) -> Self {
+    fn start(connection: SqliteConnection, lock: open::Lock, path: &Path, next_id: i64) -> Self {
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS_MAX)
             .connect_lazy_with(open::reader_options(path));
         let (jobs, queue) = mpsc::channel(writer::QUEUE_MAX);
-        tokio::spawn(Writer::new(connection, lock, queue).run());
+        tokio::spawn(Writer::new(connection, lock, queue, next_id).run());
         Self { jobs, readers }
     }
 

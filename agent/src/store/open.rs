@@ -21,6 +21,10 @@ const MIGRATIONS: &[&str] = &[include_str!("schema_v1.sql")];
 /// Page cache of the writer, in KiB: the newest pages of each tree, which is where signatures land.
 const WRITER_CACHE_KIB: i64 = 2048;
 
+/// Statements that the writer keeps prepared, some 20 KiB each: one for each number of reservations and of answers
+/// that are committed together. What 16 signatures under way need.
+const WRITER_STATEMENTS: usize = 160;
+
 /// Page cache of each reader, in KiB: listings run through once.
 const READER_CACHE_KIB: i64 = 256;
 
@@ -57,8 +61,11 @@ pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, Lock), StoreE
         .mode(FILE_MODE)
         .open(path)
         .map_err(failed)?;
-    let mut connection =
-        options(path, WRITER_CACHE_KIB).connect().await.map_err(|error| not_a_store(path, error))?;
+    let mut connection = options(path, WRITER_CACHE_KIB)
+        .statement_cache_capacity(WRITER_STATEMENTS)
+        .connect()
+        .await
+        .map_err(|error| not_a_store(path, error))?;
     identify(&mut connection, path).await?;
     migrate(&mut connection, MIGRATIONS).await?;
     for (name, expected) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {

@@ -166,6 +166,56 @@ async fn a_conflict_fails_no_neighbour_in_its_transaction() {
 }
 
 #[tokio::test]
+async fn reservations_and_answers_that_share_a_transaction_are_each_kept() {
+    let node = Node::new().await;
+    let mut open: Vec<(i64, Reserve)> = Vec::new();
+    let (mut number, mut sequence) = (0, 0);
+    // More of either than one statement takes, none of either, and in every other round a nonce that is gone.
+    for (round, asks) in [3, 16, 1, 40, 0, 5, 17, 0].into_iter().enumerate() {
+        let answers: Vec<_> = std::mem::take(&mut open)
+            .into_iter()
+            .map(|(id, reserve)| {
+                sequence += 1;
+                let (store, answer) = (node.store.clone(), answer(id, sequence, &reserve));
+                tokio::spawn(async move { store.answer(answer).await })
+            })
+            .collect();
+        let reserves: Vec<_> = (0..asks)
+            .map(|_| {
+                number += 1;
+                let (store, reserve) = (node.store.clone(), ask(number, "first"));
+                tokio::spawn(async move { (fresh(&store, &reserve).await, reserve) })
+            })
+            .collect();
+        if round % 2 == 1 {
+            let again = node.store.reserve(ask(1, "second")).await.unwrap();
+            assert!(matches!(again, Reserved::NonceUsed), "{again:?}");
+        }
+        for answer in answers {
+            answer.await.unwrap().unwrap();
+        }
+        for reserve in reserves {
+            open.push(reserve.await.unwrap());
+        }
+    }
+    let node = node.crash_and_restart().await;
+    assert_eq!((number, sequence), (82, 82));
+    assert_eq!(node.store.begin_era(7, NOW).await.unwrap().through, sequence);
+    for number in 1..=number {
+        let answered = node.store.reserve(ask(number, "first")).await.unwrap();
+        assert!(matches!(answered, Reserved::Answered(_)), "{number}: {answered:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_number_of_a_released_reservation_is_not_given_again() {
+    let node = Node::new().await;
+    let released = fresh(&node.store, &ask(1, "a")).await;
+    node.store.release(released).await.unwrap();
+    assert_ne!(fresh(&node.store, &ask(2, "b")).await, released);
+}
+
+#[tokio::test]
 async fn a_crash_between_reserve_and_answer_leaves_the_reservation_to_its_request() {
     let node = Node::new().await;
     let lost = ask(1, "lost");
@@ -417,7 +467,7 @@ async fn a_full_disk_refuses_with_its_reason_and_loses_nothing() {
     let (mut connection, lock) = open::open(&path).await.unwrap();
     // The database may grow no further, as on a full disk.
     sqlx::raw_sql("PRAGMA max_page_count = 40").execute(&mut connection).await.unwrap();
-    let store = Store::start(connection, lock, &path);
+    let store = Store::start(connection, lock, &path, 1);
     store.begin_era(7, NOW).await.unwrap();
     let mut number = 1;
     let error = loop {

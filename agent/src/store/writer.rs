@@ -58,11 +58,18 @@ pub(super) struct Writer {
     jobs: mpsc::Receiver<Job>,
     statements: Statements,
     progress: Option<Progress>,
+    /// The next reservation's number. None is given twice, so that none is mistaken for one that was released.
+    next_id: i64,
 }
 
 impl Writer {
-    pub(super) fn new(connection: SqliteConnection, lock: Lock, jobs: mpsc::Receiver<Job>) -> Self {
-        Self { connection, _lock: lock, jobs, statements: Statements::new(), progress: None }
+    pub(super) fn new(
+        connection: SqliteConnection,
+        lock: Lock,
+        jobs: mpsc::Receiver<Job>,
+        next_id: i64,
+    ) -> Self {
+        Self { connection, _lock: lock, jobs, statements: Statements::new(), progress: None, next_id }
     }
 
     /// Works until it is told to close, or until nobody is left to ask.
@@ -122,17 +129,24 @@ impl Writer {
     /// Every ask of `work` has its finish in `finishes` when this returns, with or without an error.
     async fn transact(&mut self, work: Work, finishes: &mut Vec<Finish>) -> Result<(), StoreError> {
         let Work { reserves, answers, others } = work;
+        let first_id = self.next_id;
+        self.next_id += batch::ids(reserves.len());
         let due = self.progress.as_ref().and_then(|progress| Some((progress.era, progress.due()?)));
-        // One statement is a transaction by itself, and spares two hand-overs to the database's thread.
-        let alone = others.is_empty()
-            && due.is_none()
-            && match (&*reserves, &*answers) {
-                (reserves, []) => batch::is_one_reserve_statement(reserves.iter().map(|ask| &*ask.ask)),
-                ([], answers) => batch::is_one_answer_statement(answers.len()),
-                _ => false,
-            };
         let mut result = Ok(());
-        if !alone {
+        if others.is_empty() && due.is_none() {
+            match self.all_new(first_id, &reserves, &answers).await {
+                Ok(Some(behind)) => {
+                    let fresh = (first_id..).map(|id| Ok(Reserved::Fresh { id })).take(reserves.len());
+                    let (fresh, answered) = (fresh.collect(), vec![Ok(behind); answers.len()]);
+                    finish_all(reserves, fresh, finishes);
+                    finish_all(answers, answered, finishes);
+                    return Ok(());
+                }
+                Ok(None) => {}
+                Err(error) => result = Err(error),
+            }
+        }
+        if result.is_ok() {
             let begun = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await;
             result = begun.map(drop).map_err(StoreError::from);
         }
@@ -140,8 +154,8 @@ impl Writer {
         let asks: Vec<&Reserve> = reserves.iter().map(|ask| &*ask.ask).collect();
         let mut reserved = Vec::new();
         if result.is_ok() && !asks.is_empty() {
-            match batch::reserve(&mut self.connection, &self.statements, self.progress.as_ref(), &asks).await
-            {
+            let (connection, statements) = (&mut self.connection, &self.statements);
+            match batch::reserve(connection, statements, self.progress.as_ref(), first_id, &asks).await {
                 Ok(outcomes) => reserved = outcomes,
                 Err(error) => result = Err(error),
             }
@@ -175,13 +189,34 @@ impl Writer {
         if let Some((era, through)) = due {
             self.complete_through(era, through).await?;
         }
-        if !alone {
-            sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
-        }
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
         if let (Some(progress), Some((_, through))) = (&mut self.progress, due) {
             progress.persisted(through);
         }
         Ok(())
+    }
+
+    /// Commits what is all new; says how far behind the newest receipt is. `None` if it is not all new.
+    async fn all_new(
+        &mut self,
+        first_id: i64,
+        reserves: &[Ask<Box<Reserve>, Reserved>],
+        answers: &[Ask<Box<Answer>, u64>],
+    ) -> Result<Option<u64>, StoreError> {
+        let asks: Vec<&Reserve> = reserves.iter().map(|ask| &*ask.ask).collect();
+        let signed: Vec<&Answer> = answers.iter().map(|ask| &*ask.ask).collect();
+        let (connection, statements) = (&mut self.connection, &self.statements);
+        let progress = self.progress.as_ref();
+        let committed = batch::commit_all_new(connection, statements, progress, first_id, (&asks, &signed));
+        if committed.await?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.progress.as_mut().map(|progress| {
+            for Answer { receipt, .. } in signed {
+                progress.add(receipt.receipt.era, receipt.receipt.sequence);
+            }
+            progress.behind()
+        }))
     }
 
     /// Runs a job of a rare kind; when `alive` is false the transaction has failed, and it is only answered.
