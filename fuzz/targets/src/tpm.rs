@@ -14,12 +14,6 @@ pub fn quote(bytes: &[u8]) -> bool {
     let selected: usize = selection.banks().iter().map(|bank| bank.pcrs.len()).sum();
     assert_eq!(selection.is_empty(), selected == 0);
     assert_eq!(selection.check_values(&PcrValues::new()).is_ok(), selection.is_empty());
-    for (golden, _) in QUOTES.iter() {
-        let signature = TpmSignature::parse(&golden.quote.signature).expect("swtpm made it");
-        if golden.ak.verify(bytes, &signature).is_ok() {
-            assert_eq!(bytes, golden.quote.attest, "a signature is good for one quote only");
-        }
-    }
     true
 }
 
