@@ -157,6 +157,15 @@ impl Node {
         self.agent.take().expect("it runs").kill();
     }
 
+    /// The enclave's process id.
+    ///
+    /// # Panics
+    /// When it does not run.
+    #[must_use]
+    pub fn enclave_pid(&self) -> u32 {
+        self.enclave.as_ref().expect("it runs").pid()
+    }
+
     /// The enclave's process.
     ///
     /// # Panics
