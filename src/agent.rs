@@ -188,6 +188,7 @@ fn failed(status: StatusCode, body: &[u8]) -> Failure {
 fn exit_for(status: StatusCode, code: &str) -> Exit {
     match code {
         "ATTESTATION_FAILED"
+        | "PCRS_CHANGED"
         | "NO_SESSION"
         | "STORE_ROLLED_BACK"
         | "STORE_FOREIGN"
@@ -218,7 +219,7 @@ fn exit_for(status: StatusCode, code: &str) -> Exit {
 /// What to do about the codes that have one answer; the detail says what was expected and found.
 fn action_for(code: &str) -> Option<&'static str> {
     Some(match code {
-        "ATTESTATION_FAILED" | "NO_SESSION" | "SEAL_STATE_MISMATCH" => {
+        "ATTESTATION_FAILED" | "PCRS_CHANGED" | "NO_SESSION" | "SEAL_STATE_MISMATCH" => {
             "run `sealstone status`; if the machine's state was meant to change, propose, sign and apply a manifest \
              with it (`sealstone manifest propose --from … --state …`)"
         }

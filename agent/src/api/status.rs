@@ -106,7 +106,7 @@ fn reason(failure: Failure) -> Reason {
             "check that the TPM is reachable as tpm.tcti of the agent's configuration says"
         }
         Code::Enclave(RefusalCode::Unprovisioned) => "apply a signed manifest that enrols this node",
-        Code::NotAttested("ATTESTATION_FAILED" | "SEAL_STATE_MISMATCH") => {
+        Code::NotAttested("ATTESTATION_FAILED" | "PCRS_CHANGED" | "SEAL_STATE_MISMATCH") => {
             "if the machine's state was meant to change, have a manifest signed that approves it, and apply it"
         }
         Code::NotAttested("LOCKED_BY_OPERATOR") => "restart the agent to unlock the node",

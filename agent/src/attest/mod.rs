@@ -248,8 +248,13 @@ impl Attestor {
                         () = self.0.kick.notified() => {}
                         _ = connection.changed() => continue,
                         () = self.pcrs_differ(&opened.selection, &opened.pcrs) => {
-                            tracing::warn!("the PCRs changed: attesting again");
                             open = None;
+                            // Nothing is signed on a machine that may have left its state; a new quote decides.
+                            self.announce(AttestState::Failed {
+                                code: "PCRS_CHANGED",
+                                detail: "the PCRs changed since the session was attested; attesting again".to_owned(),
+                                since: clock::now(),
+                            });
                         }
                     }
                     sleep_until(tried + GAP_MIN).await;
