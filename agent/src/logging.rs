@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io::IsTerminal;
 
+pub(crate) use sealstone_wire::chain;
+
 use crate::config::log::{LogConfig, LogFormat};
 
 /// Begins to write events. Called once, by `main`.
@@ -18,16 +20,4 @@ pub fn init(config: &LogConfig) -> Result<(), Box<dyn Error + Send + Sync>> {
         }
         LogFormat::Json => subscriber.json().flatten_event(true).with_current_span(true).try_init(),
     }
-}
-
-/// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

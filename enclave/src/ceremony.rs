@@ -4,12 +4,14 @@
 //! old one, before the counter rises, and the old one is dropped only after the risen counter was read back.
 //! Whichever value the TPM holds afterwards, one of the two blobs belongs to it.
 
-use sealstone_attestation::{AuthorityDigest, Manifest, ManifestError, Node, StateStatus, VerifiedManifest};
+use sealstone_attestation::{
+    AuthorityDigest, Manifest, ManifestError, Node, State as MachineState, VerifiedManifest,
+};
 use sealstone_wire::reply::{RefusalCode, Status};
 use sealstone_wire::request::TpmHints;
 use zeroize::Zeroizing;
 
-use crate::core::{Enclave, Life, Unlocked, describe, ending, lock};
+use crate::core::{Enclave, Life, Unlocked, describe, ending, lock, no_randomness};
 use crate::derive::Root;
 use crate::notice::notice;
 use crate::payload::SealPayload;
@@ -49,13 +51,13 @@ impl Enclave {
         let mut state = State::provisioning(node, nv_index, manifest.manifest().issued_at());
         let resumed = self.file.load().map_err(|error| refuse(RefusalCode::StateFile, describe(&error)))?;
         let counter = match resumed {
-            // A provisioning that ended after the counter was defined and before a root was sealed.
             Some(sealed) if sealed.is_sealed() => {
                 return Err(refuse(
                     RefusalCode::AlreadyProvisioned,
                     "the state file holds a sealed root; restart the enclave",
                 ));
             }
+            // A provisioning that ended after the counter was defined and before a root was sealed.
             Some(marker) if marker.nv_index == nv_index => match tpm.read_counter(nv_index, &counter_auth) {
                 Ok(counter) => counter,
                 Err(TpmError::CounterMissing { .. }) => {
@@ -313,9 +315,7 @@ fn born(tpm: &mut Ceremony<'_>) -> Result<(Root, ReportKey), Refuse> {
     let mut chip = Zeroizing::new([0; 32]);
     let mut seed = Zeroizing::new([0; REPORT_SEED_LEN]);
     for bytes in [&mut host, &mut seed] {
-        getrandom::fill(&mut bytes[..]).map_err(|error| {
-            refuse(RefusalCode::Internal, format!("the operating system has no randomness: {error}"))
-        })?;
+        getrandom::fill(&mut bytes[..]).map_err(no_randomness)?;
     }
     tpm.random(&mut chip[..]).map_err(tpm_refused)?;
     Ok((Root::combine(&mut [("os", &host), ("tpm", &chip)]), ReportKey::from_seed(&seed)))
@@ -354,12 +354,8 @@ fn enrolled<'m>(manifest: &'m Manifest, node: &str) -> Result<&'m Node, Refuse> 
 
 /// PCRs of any active state ∧ counter ∧ auth value.
 fn policy(manifest: &Manifest, counter_index: u32, counter_value: u64) -> SealPolicy {
-    let active = manifest.states().iter().filter(|state| state.status() == StateStatus::Active);
-    SealPolicy {
-        states: active.map(|state| PcrState { bank: state.bank(), pcrs: state.pcrs().clone() }).collect(),
-        counter_index,
-        counter_value,
-    }
+    let pcrs_of = |state: &MachineState| PcrState { bank: state.bank(), pcrs: state.pcrs().clone() };
+    SealPolicy { states: manifest.active_states().map(pcrs_of).collect(), counter_index, counter_value }
 }
 
 fn envelope_text(manifest: &VerifiedManifest) -> Result<String, Refuse> {

@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use sealstone_attestation::{
     Binding, BuildInfo, ClockInfo, Envelope, PayloadKind, Protection, Purpose, Quote, QuoteEvidence, Report,
-    ReportDigest, State as MachineState, UnixTime, VerifiedManifest, appraise_quote, statement,
+    ReportDigest, UnixTime, VerifiedManifest, appraise_quote, statement,
 };
+pub use sealstone_wire::chain as describe;
 use sealstone_wire::channel::ChannelPublic;
 use sealstone_wire::key_path::{KeyPath, hour_of};
 use sealstone_wire::limits::{MESSAGE_MAX, SESSION_REQUEST_TTL};
@@ -487,11 +488,10 @@ pub(crate) fn ending() -> Refuse {
 }
 
 fn permit_binding(unlocked: &Unlocked, session: &OpenSession, binding: Binding) -> Result<(), Refuse> {
-    let current: &MachineState = &session.state;
     unlocked
         .manifest
         .manifest()
-        .may_derive(binding, current, unlocked.now())
+        .may_derive(binding, &session.state, unlocked.now())
         .map_err(|error| refuse(RefusalCode::BindingRefused, error.to_string()))
 }
 
@@ -577,20 +577,8 @@ fn check_session_request(
     }
 }
 
-fn no_randomness(error: getrandom::Error) -> Refuse {
+pub(crate) fn no_randomness(error: getrandom::Error) -> Refuse {
     refuse(RefusalCode::Internal, format!("the operating system has no randomness: {error}"))
-}
-
-/// An error with its causes, on one line.
-pub fn describe(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// A panic while a guard was held is a bug, but what the mutex guards is still whole.

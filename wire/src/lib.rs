@@ -13,6 +13,7 @@
 pub mod address;
 pub mod api;
 mod bytes;
+mod chain;
 pub mod channel;
 pub mod client;
 pub mod frame;
@@ -21,4 +22,5 @@ pub mod limits;
 pub mod reply;
 pub mod request;
 
+pub use chain::chain;
 pub use key_path::{Epoch, KeyPath, PathText};
