@@ -6,6 +6,7 @@ mod fake;
 mod support;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use fake::{Machine, Person};
 use sealstone_attestation::{
@@ -15,6 +16,7 @@ use sealstone_attestation::{
 use sealstone_enclave::core::{Enclave, Settings};
 use sealstone_enclave::credential::Credential;
 use sealstone_enclave::refuse::Refuse;
+use sealstone_enclave::sandbox::Protections;
 use sealstone_enclave::state_file::StateFile;
 use sealstone_enclave::tpm::RelayError;
 use sealstone_wire::channel::ChannelPublic;
@@ -83,7 +85,7 @@ impl Stage {
             authority: fake::authority(1, &[&self.person]).digest(),
             nv_index,
             build: BuildInfo { version: "0".to_owned(), commit: String::new(), binary_sha256: None },
-            protections: Vec::new(),
+            protections: Arc::new(Protections::open()),
         };
         let credential = Credential::load_or_create(&self.folder.path().join("credential")).unwrap();
         let file = StateFile::at(&self.state());
