@@ -114,8 +114,7 @@ fn serve(config: &Path) -> Result<(), String> {
     let channel_key = channel_key(&config.channel_key_file)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
         .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;
-    let file = state_file::StateFile::at(&config.state_file);
-    let _alone = file.hold().map_err(|error| core::describe(&error))?;
+    let file = state_file::StateFile::open(&config.state_file).map_err(|error| core::describe(&error))?;
     let state = file.load().map_err(|error| core::describe(&error))?;
     let settings = core::Settings {
         channel_key: channel_key.public(),

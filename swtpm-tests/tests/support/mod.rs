@@ -6,6 +6,7 @@ pub mod agent;
 pub mod authority;
 pub mod commands;
 pub mod stage;
+pub mod state_file;
 
 use std::fmt::Debug;
 

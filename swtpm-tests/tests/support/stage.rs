@@ -138,6 +138,11 @@ impl Stage {
         draft
     }
 
+    /// The enclave's state file; empty as long as it holds no state.
+    pub fn state_file(&self) -> Vec<u8> {
+        std::fs::read(self.node.path("enclave.state")).unwrap()
+    }
+
     /// How the enclave is reached.
     pub fn address(&self) -> Address {
         Address::Unix { path: self.node.path("enclave.sock") }
