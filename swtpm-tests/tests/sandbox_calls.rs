@@ -7,10 +7,10 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use sealstone_attestation::{Algorithm, Binding, RequestDigest, Scope};
 use sealstone_swtpm_tests::process::binary;
 use sealstone_swtpm_tests::wait::until;
@@ -38,6 +38,7 @@ const NOT_IN_EVERY_KIND: &[(&str, &str)] = &[
     ("munmap", "in some thread"),
     ("mremap", "in some thread"),
     ("futex FUTEX_WAIT_PRIVATE", "in some thread"),
+    ("futex FUTEX_WAKE_PRIVATE", "in some thread"),
     ("futex FUTEX_WAIT_BITSET_PRIVATE", "in some thread"),
     ("clock_gettime", "on other hosts"),
 ];
@@ -120,8 +121,8 @@ fn calls(trace: &str) -> BTreeSet<Call> {
     for line in trace.lines() {
         let Some((thread, rest)) = line.split_once(char::is_whitespace) else { continue };
         let Some((name, rest)) = rest.trim_start().split_once('(') else { continue };
-        if name.contains(' ') {
-            // The rest of a call that another thread's interrupted, or a signal.
+        if name.contains(' ') || name == "???" {
+            // The rest of a call that another thread's interrupted; a thread that was gone before strace looked.
             continue;
         }
         if confined.contains(thread) {
@@ -174,6 +175,7 @@ fn judge(lists: &[Listed], calls: &BTreeSet<Call>) -> Result<(), String> {
 /// The enclave under strace, and what it does.
 struct Life {
     stage: Stage,
+    trace: PathBuf,
     binding: Option<Binding>,
 }
 
@@ -183,7 +185,7 @@ impl Life {
         let mut strace = Command::new("strace");
         strace.args(["-D", "-f", "-e", "raw=!prctl", "-e", "signal=none", "-o"]).arg(trace);
         strace.arg(binary("sealstone-enclave"));
-        Self { stage: Stage::by(&mut strace), binding: None }
+        Self { stage: Stage::by(&mut strace), trace: trace.to_owned(), binding: None }
     }
 
     fn pid(&self) -> Pid {
@@ -209,7 +211,7 @@ impl Life {
             .ceremony(provision(), &mut |command| {
                 if stops < STOPS {
                     stops += 1;
-                    stop_and_go_on(self.pid(), enclave);
+                    stop_while_waiting(enclave, "ceremony");
                 }
                 self.stage.tpm().transmit(command).ok()
             })
@@ -246,6 +248,11 @@ impl Life {
                 .sign(SignRequest { issued_at_ms: Some(now), request, ..signing(&path, binding, None) })
                 .unwrap();
         }
+        until("a measurement for a status", || {
+            agent.status();
+            let calls = calls(&std::fs::read_to_string(&self.trace).unwrap());
+            calls.iter().any(|call| call.kind == "connection" && call.name == "pread64").then_some(())
+        });
         assert!(matches!(agent.ask(Request::Report), Ok(Reply::Report { .. })));
         assert!(
             matches!(agent.ask(Request::Receipts { from: 0 }), Ok(Reply::Receipts(receipts)) if receipts.len() > 3)
@@ -329,15 +336,20 @@ impl Life {
     }
 }
 
-/// Stops every thread where it is, and lets it go on.
-fn stop_and_go_on(pid: Pid, number: u32) {
+/// Stops every thread while one of them waits, and lets it go on.
+fn stop_while_waiting(pid: u32, thread: &str) {
+    let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|task| task.unwrap().path());
+    let named = |task: &PathBuf| std::fs::read_to_string(task.join("comm")).unwrap().trim() == thread;
+    let task = tasks().find(named).unwrap();
     let state = || {
-        let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap();
+        let stat = std::fs::read_to_string(task.join("stat")).unwrap();
         stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
     };
-    rustix::process::kill_process(pid, Signal::STOP).unwrap();
+    let number = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    until("the thread to wait", || (state() == 'S').then_some(()));
+    kill_process(number, Signal::STOP).unwrap();
     until("the enclave to stop", || ['t', 'T'].contains(&state()).then_some(()));
-    rustix::process::kill_process(pid, Signal::CONT).unwrap();
+    kill_process(number, Signal::CONT).unwrap();
     until("the enclave to go on", || (!['t', 'T'].contains(&state())).then_some(()));
 }
 
