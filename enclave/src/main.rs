@@ -105,7 +105,8 @@ fn begin() -> Result<Protections, String> {
 
 fn serve(config: &Path) -> Result<(), String> {
     let protections = Arc::new(begin()?);
-    sandbox::descriptors::drop_standard_streams().map_err(|error| format!("/dev/null: {error}"))?;
+    sandbox::descriptors::drop_standard_streams()
+        .map_err(|error| format!("cannot let go of standard input and output: {error}"))?;
     let config = load(config)?;
     let memory = secret::init(config.require_secret_memory).map_err(|error| error.to_string())?;
     if memory == secret::Kind::Locked {

@@ -1,7 +1,6 @@
 //! No descriptors but the program's own.
 #![allow(unsafe_code, reason = "closes descriptors by number")]
 
-use std::fs::OpenOptions;
 use std::io;
 
 use sealstone_wire::limits::{CONNECTIONS_MAX, HANDSHAKES_MAX};
@@ -29,13 +28,15 @@ pub fn close_inherited() -> io::Result<()> {
     if closed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Lets go of whatever standard input and output are: a server reads and writes neither.
+/// Lets go of whatever standard input and output are: a server reads and writes neither. Pipes without another end
+/// take their places, for which no file is needed, such as a device that the user may not open.
 ///
 /// # Errors
-/// There is no `/dev/null`.
+/// The system has no descriptor left.
 pub fn drop_standard_streams() -> io::Result<()> {
-    let nothing = OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&nothing)?;
-    rustix::stdio::dup2_stdout(&nothing)?;
+    let (ended, _) = rustix::pipe::pipe()?;
+    let (_, broken) = rustix::pipe::pipe()?;
+    rustix::stdio::dup2_stdin(&ended)?;
+    rustix::stdio::dup2_stdout(&broken)?;
     Ok(())
 }

@@ -11,6 +11,7 @@ use sealstone_attestation::Protection;
 
 use super::descriptors::DESCRIPTORS_MAX;
 use super::proc::{Kept, Status, limit};
+use super::signals;
 use crate::clock::Uptime;
 use crate::secret;
 
@@ -118,7 +119,7 @@ impl Protections {
             protection(
                 "few_descriptors",
                 descriptors.is_some_and(|most| most <= few),
-                format!("at most {}, of {few} that are needed", shown(descriptors)),
+                format!("at most {}, {few} are needed", shown(descriptors)),
             ),
             protection(
                 "empty_environment",
@@ -140,7 +141,9 @@ impl Protections {
     fn of_the_threads(&self, status: &Status) -> Vec<Protection> {
         let threads = status.number("Threads");
         let expected = self.closed.get().map(|closed| closed.threads);
-        let blocked = status.set("SigBlk");
+        // The kernel shows the main thread, which waits for two of them.
+        let blocked =
+            status.set("SigBlk").is_some_and(|set| [signals::BLOCKED, signals::WAITING].contains(&set));
         let all_of = |open: &[String], what: &str| {
             if open.is_empty() { what.to_owned() } else { format!("not in {}", open.join(", ")) }
         };
@@ -166,11 +169,11 @@ impl Protections {
             ),
             protection(
                 "signals_blocked",
-                blocked == Some(super::signals::BLOCKED)
-                    && self.closed.get().is_some_and(|closed| closed.signals_open.is_empty()),
+                blocked && self.closed.get().is_some_and(|closed| closed.signals_open.is_empty()),
                 self.at_close(|closed| {
-                    let held = all_of(&closed.signals_open, "the same in all threads");
-                    format!("SigBlk {}, {held}", shown(status.field("SigBlk")))
+                    let held =
+                        all_of(&closed.signals_open, "all blocked in all threads when the sandbox closed");
+                    format!("SigBlk {} in main, {held}", shown(status.field("SigBlk")))
                 }),
             ),
         ]

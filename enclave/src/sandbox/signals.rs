@@ -14,6 +14,9 @@ const ALL: u64 = u64::MAX;
 /// What the kernel shows when all are blocked that can be.
 pub(super) const BLOCKED: u64 = ALL & !(1 << (libc::SIGKILL - 1)) & !(1 << (libc::SIGSTOP - 1));
 
+/// What the kernel shows of the main thread while it waits for one of the signals that end the process.
+pub(super) const WAITING: u64 = BLOCKED & !(1 << (libc::SIGTERM - 1)) & !(1 << (libc::SIGINT - 1));
+
 /// Blocks every signal in this thread and in those it will start. The C library's own call would leave two
 /// unblocked that it keeps for itself, and has a handler for one of them once there are threads; it needs neither
 /// here, where no thread is cancelled and no user changed.

@@ -12,6 +12,7 @@ use std::fmt::Debug;
 
 use sealstone_wire::reply::{Refusal, RefusalCode};
 
+#[allow(unused_imports, reason = "not every story holds one")]
 pub use agent::Agent;
 pub use stage::Stage;
 
