@@ -82,12 +82,20 @@ impl Enclave {
         state.check = Some(root.check_value());
         state.slots = vec![Slot { counter, blob, manifest: envelope_text(&manifest)? }];
         self.store(&state)?;
+        // Once more, over the marker: should the record with the root be damaged, what is left must not read as a
+        // provisioning under way, which would seal a second root.
+        if let Err(refusal) = self.store(&state) {
+            notice(&format!(
+                "the state file holds the root once, not twice, until the next unlock: {}",
+                refusal.detail()
+            ));
+        }
         drop(tpm);
         self.enter(Life::Unlocked(Box::new(Unlocked::new(root, report_key, manifest, state, counter))))?;
         Ok(self.status())
     }
 
-    /// Defines the counter of an enclave that has no state file, unless the TPM knows that there was one.
+    /// Defines the counter of an enclave that has no state, unless the TPM knows that there was one.
     fn first_counter(&self, tpm: &mut Ceremony<'_>, marker: &State, auth: &AuthValue) -> Result<u64, Refuse> {
         let index = marker.nv_index;
         match tpm.read_counter(index, auth) {
@@ -95,7 +103,7 @@ impl Enclave {
             Err(error) => return Err(tpm_refused(error)),
             Ok(counter) => {
                 let detail = format!(
-                    "the TPM holds this enclave's counter at {index:#010x} (value {counter}), so a root was sealed before, but there is no state file; restore it, or undefine the index if that root is abandoned for good"
+                    "the TPM holds this enclave's counter at {index:#010x} (value {counter}), so a root was sealed before, but the state file holds nothing; restore it, or undefine the index if that root is abandoned for good"
                 );
                 return Err(refuse(RefusalCode::SealRollback, detail));
             }

@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sealstone_attestation::{
-    Binding, BuildInfo, ClockInfo, Envelope, KeyId, PayloadKind, Protection, Purpose, Quote, QuoteEvidence,
-    Report, ReportDigest, UnixTime, VerifiedManifest, appraise_quote, statement,
+    Binding, BuildInfo, ClockInfo, Envelope, KeyId, PayloadKind, Purpose, Quote, QuoteEvidence, Report,
+    ReportDigest, UnixTime, VerifiedManifest, appraise_quote, statement,
 };
 pub use sealstone_wire::chain as describe;
 use sealstone_wire::channel::ChannelPublic;
@@ -21,6 +21,7 @@ use crate::derive::Root;
 use crate::receipts::{Entry, ReceiptChain};
 use crate::refuse::{Refuse, refuse};
 use crate::report_key::ReportKey;
+use crate::sandbox::Protections;
 use crate::secret;
 use crate::session::{Challenge, OpenSession};
 use crate::signing_key::SignError;
@@ -50,8 +51,8 @@ pub struct Settings {
     pub nv_index: u32,
     /// What runs.
     pub build: BuildInfo,
-    /// Each protection as measured.
-    pub protections: Vec<Protection>,
+    /// Measures each protection, whenever somebody asks.
+    pub protections: Arc<Protections>,
 }
 
 /// The phases. A session is part of the unlocked phase, because it ends by itself.
@@ -179,7 +180,7 @@ impl Enclave {
             sequence: 0,
             session: None,
             unfunded: true,
-            protections: self.settings.protections.clone(),
+            protections: self.settings.protections.measured(),
         };
         match &*life {
             Life::Unprovisioned | Life::Ended => {}
@@ -249,7 +250,7 @@ impl Enclave {
             channel_key: *self.settings.channel_key.as_bytes(),
             report_key: unlocked.report_key.public(),
             build: self.settings.build.clone(),
-            protections: self.settings.protections.clone(),
+            protections: self.settings.protections.measured(),
             era: unlocked.era,
             last_used_era: unlocked.last_used_era,
             sequence,
@@ -455,10 +456,7 @@ impl Enclave {
         match self.ceremony.try_lock() {
             Ok(guard) => Ok(guard),
             Err(std::sync::TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
-            Err(std::sync::TryLockError::WouldBlock) => Err(refuse(
-                RefusalCode::Busy,
-                "another provisioning, unlock or manifest change is under way; try again when it is done",
-            )),
+            Err(std::sync::TryLockError::WouldBlock) => Err(ceremony_under_way()),
         }
     }
 }
@@ -479,6 +477,13 @@ impl Life {
 
 pub(crate) fn ending() -> Refuse {
     refuse(RefusalCode::ShuttingDown, "the enclave has wiped itself and is ending")
+}
+
+pub(crate) fn ceremony_under_way() -> Refuse {
+    refuse(
+        RefusalCode::Busy,
+        "another provisioning, unlock or manifest change is under way; try again when it is done",
+    )
 }
 
 fn permit_binding(unlocked: &Unlocked, session: &OpenSession, binding: Binding) -> Result<(), Refuse> {

@@ -7,6 +7,7 @@
 //! * [`core`]: the phases and what each answers; [`ceremony`]: what changes the seal.
 //! * [`tpm`]: TPM commands through an untrusted relay.
 //! * [`server`]: connections, the signing pool.
+//! * [`sandbox`]: what the process gives up, and what it measures of that.
 //! * [`secret`]: memory that nobody else reads.
 //! * [`state_file`], [`payload`], [`credential`], [`durable`]: what is on disk and in the seal.
 #![deny(unsafe_code)]
@@ -20,12 +21,12 @@ pub mod core;
 pub mod credential;
 pub mod derive;
 pub mod durable;
-pub mod harden;
 pub mod notice;
 pub mod payload;
 pub mod receipts;
 pub mod refuse;
 pub mod report_key;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod session;

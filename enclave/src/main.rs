@@ -5,23 +5,24 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use sealstone_enclave::config::Config;
-use sealstone_enclave::notice::notice;
+use sealstone_enclave::notice::{notice, panics_are_notices};
+use sealstone_enclave::sandbox::{self, Crew, Protections};
 use sealstone_enclave::server::Server;
-use sealstone_enclave::{build_info, channel_key, core, credential, harden, secret, state_file};
+use sealstone_enclave::{build_info, channel_key, core, credential, secret, state_file};
 use sealstone_wire::address::Listener;
 use sealstone_wire::channel::ChannelKey;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
 const HELP: &str = "\
 The trusted process of a Sealstone node: holds the root, verifies quotes, derives, signs, wipes.
 
 Usage: sealstone-enclave --config FILE
        sealstone-enclave --config FILE --public-key    print the channel's public key and end
+       sealstone-enclave --print-seccomp               print which system calls its threads may make, and why
 
 Options:
-  --config FILE   enclave.toml, as `sealstone init` writes it
-  --public-key    make the channel key if there is none, print its public half (hex)
+  --config FILE     enclave.toml, as `sealstone init` writes it
+  --public-key      make the channel key if there is none, print its public half (hex)
+  --print-seccomp   print the lists of system calls as JSON
   --version
   --help
 
@@ -47,6 +48,7 @@ enum Command {
     Help,
     Version,
     PublicKey(PathBuf),
+    PrintSeccomp,
     Serve(PathBuf),
 }
 
@@ -54,11 +56,16 @@ fn run() -> Result<(), String> {
     match command(std::env::args_os().skip(1))? {
         Command::Help => println!("{HELP}"),
         Command::Version => println!("sealstone-enclave {}", env!("CARGO_PKG_VERSION")),
+        Command::PrintSeccomp => {
+            let lists = sandbox::seccomp::json().map_err(|error| core::describe(&error))?;
+            println!("{lists:#}");
+        }
         Command::PublicKey(config) => {
+            begin()?;
             let config = load(&config)?;
             println!("{}", load_channel_key(&config.channel_key_file)?.public());
         }
-        Command::Serve(config) => serve(&load(&config)?)?,
+        Command::Serve(config) => serve(&config)?,
     }
     Ok(())
 }
@@ -70,6 +77,7 @@ fn command(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> Result<Co
         match argument.to_str() {
             Some("--help" | "-h") => return Ok(Command::Help),
             Some("--version" | "-V") => return Ok(Command::Version),
+            Some("--print-seccomp") => return Ok(Command::PrintSeccomp),
             Some("--public-key") => public_key = true,
             Some("--config") => {
                 config = Some(PathBuf::from(arguments.next().ok_or("--config needs a file; see --help")?));
@@ -90,8 +98,16 @@ fn load_channel_key(path: &Path) -> Result<ChannelKey, String> {
         .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
 }
 
-fn serve(config: &Config) -> Result<(), String> {
-    harden::harden();
+fn begin() -> Result<Protections, String> {
+    panics_are_notices();
+    sandbox::begin().map_err(|error| format!("cannot begin in safety: {error}"))
+}
+
+fn serve(config: &Path) -> Result<(), String> {
+    let protections = Arc::new(begin()?);
+    sandbox::descriptors::drop_standard_streams()
+        .map_err(|error| format!("cannot let go of standard input and output: {error}"))?;
+    let config = load(config)?;
     let memory = secret::init(config.require_secret_memory, config.signing_threads)
         .map_err(|error| error.to_string())?;
     if memory == secret::Kind::Locked {
@@ -100,36 +116,38 @@ fn serve(config: &Config) -> Result<(), String> {
     let channel_key = load_channel_key(&config.channel_key_file)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
         .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;
-    let file = state_file::StateFile::at(&config.state_file);
-    let _alone = file.hold().map_err(|error| core::describe(&error))?;
+    let file = state_file::StateFile::open(&config.state_file).map_err(|error| core::describe(&error))?;
     let state = file.load().map_err(|error| core::describe(&error))?;
     let settings = core::Settings {
         channel_key: channel_key.public(),
         authority: config.authority,
         nv_index: config.nv_index,
         build: build_info::build_info(),
-        protections: harden::measure(),
+        protections: Arc::clone(&protections),
     };
     let enclave = Arc::new(core::Enclave::new(settings, credential, file, state));
-
-    // Before the listener: a signal that comes early must not end the process unwiped.
-    let mut signals =
-        Signals::new([SIGTERM, SIGINT]).map_err(|error| format!("cannot take signals: {error}"))?;
     let listener = Listener::bind(&config.listen)
         .map_err(|error| format!("cannot listen on {}: {}", config.listen, core::describe(&error)))?;
-    notice(&format!("listening on {}, {:?}", config.listen, enclave.status().phase));
-    Server::start(
+
+    sandbox::identity::give_up().map_err(|error| format!("cannot give up privileges: {error}"))?;
+    let mut crew = Crew::default();
+    let server = Server::start(
         listener,
         channel_key,
         config.agent_public_key,
         Arc::clone(&enclave),
         config.signing_threads,
+        &mut crew,
     )
-    .map_err(|error| format!("cannot start threads: {error}"))?;
+    .map_err(|error| core::describe(&error))?;
+    let phase = enclave.status().phase;
+    crew.close(&protections).map_err(|error| core::describe(&error))?;
+    notice(&format!("listening on {}, {phase:?}", config.listen));
+    server.open();
 
-    if let Some(signal) = signals.forever().next() {
-        enclave.end();
-        notice(&format!("wiped, ending on signal {signal}"));
-    }
+    let signal =
+        sandbox::signals::wait_for_end().map_err(|error| format!("cannot wait for signals: {error}"))?;
+    enclave.end();
+    notice(&format!("wiped, ending on {signal}"));
     Ok(())
 }

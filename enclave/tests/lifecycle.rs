@@ -3,9 +3,13 @@
 
 #[path = "../../attestation/tests/fake/mod.rs"]
 mod fake;
+#[path = "../../swtpm-tests/tests/support/state_file.rs"]
+#[allow(dead_code, unreachable_pub, reason = "other stories use the rest")]
+mod state_file;
 mod support;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fake::{Machine, Person};
 use sealstone_attestation::{
@@ -15,6 +19,7 @@ use sealstone_attestation::{
 use sealstone_enclave::core::{Enclave, Settings};
 use sealstone_enclave::credential::Credential;
 use sealstone_enclave::refuse::Refuse;
+use sealstone_enclave::sandbox::Protections;
 use sealstone_enclave::state_file::StateFile;
 use sealstone_enclave::tpm::RelayError;
 use sealstone_wire::channel::ChannelPublic;
@@ -78,15 +83,19 @@ impl Stage {
     }
 
     fn start_at(&self, nv_index: u32) -> Enclave {
+        self.start_on(&self.state(), nv_index)
+    }
+
+    fn start_on(&self, state: &Path, nv_index: u32) -> Enclave {
         let settings = Settings {
             channel_key: ChannelPublic::from_bytes([9; 32]),
             authority: fake::authority(1, &[&self.person]).digest(),
             nv_index,
             build: BuildInfo { version: "0".to_owned(), commit: String::new(), binary_sha256: None },
-            protections: Vec::new(),
+            protections: Arc::new(Protections::open()),
         };
         let credential = Credential::load_or_create(&self.folder.path().join("credential")).unwrap();
-        let file = StateFile::at(&self.state());
+        let file = StateFile::open(state).unwrap();
         let state = file.load().unwrap();
         Enclave::new(settings, credential, file, state)
     }
@@ -160,9 +169,8 @@ fn sign(enclave: &Enclave) -> Result<Signed, Refuse> {
 }
 
 fn edit(stage: &Stage, change: impl FnOnce(&mut Value)) {
-    let mut state: Value = serde_json::from_slice(&std::fs::read(stage.state()).unwrap()).unwrap();
-    change(&mut state);
-    std::fs::write(stage.state(), state.to_string()).unwrap();
+    let file = std::fs::read(stage.state()).unwrap();
+    std::fs::write(stage.state(), state_file::changed(&file, change)).unwrap();
 }
 
 #[test]
@@ -235,6 +243,7 @@ fn a_state_file_cannot_make_this_machine_another_node_of_the_manifest() {
     assert_eq!(refusal.code(), RefusalCode::NotEnrolled, "{}", refusal.detail());
     assert!(refusal.detail().contains("another TPM"), "{}", refusal.detail());
     assert_eq!(enclave.status().phase, Phase::Locked);
+    drop(enclave);
 
     std::fs::write(stage.state(), good).unwrap();
     stage.unlock(&stage.start()).unwrap();
@@ -262,6 +271,7 @@ fn a_provisioning_whose_answer_was_lost_at_any_command_can_be_repeated() {
             let status = status.unwrap_or_else(|refusal| panic!("command {lost}: {refusal:?}"));
             assert_eq!(status.phase, Phase::Unlocked, "command {lost}");
         }
+        drop(enclave);
         stage.unlock(&stage.start()).unwrap();
         if at <= lost {
             break;
@@ -278,6 +288,7 @@ fn an_index_that_somebody_else_holds_is_told_and_another_one_can_be_configured()
     let mut relay = TapRelay::honest(&stage.node.tpm);
     assert!(stage.provision(&enclave, &mut relay).is_err());
     assert!(stage.provision(&enclave, &mut relay).is_err());
+    drop(enclave);
     let enclave = stage.start_at(COUNTER + 1);
     stage.provision(&enclave, &mut relay).unwrap();
 }
@@ -286,11 +297,18 @@ fn an_index_that_somebody_else_holds_is_told_and_another_one_can_be_configured()
 fn two_enclaves_on_one_counter_do_not_lose_the_blob_in_force() {
     let stage = Stage::new();
     drop(stage.provisioned());
-    let (first, second) = (stage.start(), stage.start());
+    // One file has one enclave, so the second has a copy.
+    let copy = stage.folder.path().join("copy");
+    let copied = || {
+        std::fs::copy(stage.state(), &copy).unwrap();
+        stage.start_on(&copy, COUNTER)
+    };
+    let (first, second) = (stage.start(), copied());
     stage.unlock(&first).unwrap();
-    // The second has an older idea of the state file, which the first's unlock made stale.
+    // The second has an older idea of the state, which the first's unlock made stale.
     assert_eq!(stage.unlock(&second).unwrap_err().code(), RefusalCode::SealRollback);
-    let second = stage.start();
+    drop(second);
+    let second = copied();
     stage.unlock(&second).unwrap();
 
     let manifest = VerifiedManifest::danger_trust_as_given(&stage.sign(&stage.draft())).unwrap();
@@ -299,7 +317,8 @@ fn two_enclaves_on_one_counter_do_not_lose_the_blob_in_force() {
     let refusal = first.apply_manifest(&hints(), &mut relay).unwrap_err();
     assert_eq!(refusal.code(), RefusalCode::SealRollback, "{}", refusal.detail());
     assert_eq!(relay.commands(TpmCc::NvIncrement), 0);
-    stage.unlock(&stage.start()).unwrap();
+    drop(second);
+    stage.unlock(&stage.start_on(&copy, COUNTER)).unwrap();
 }
 
 #[test]
@@ -321,6 +340,7 @@ fn an_enclave_that_was_told_to_end_during_a_ceremony_stays_wiped() {
     drop(relay);
     assert_eq!(refusal.code(), RefusalCode::ShuttingDown, "{}", refusal.detail());
     assert_eq!(sign(&enclave).unwrap_err().code(), RefusalCode::ShuttingDown);
+    drop(enclave);
     stage.unlock(&stage.start()).unwrap();
 }
 

@@ -97,6 +97,11 @@ fn enclave_rows(status: &reply::Status) -> Vec<(&'static str, String)> {
         rows.push(("session", format!("until {expires_at}")));
         rows.extend(warnings.iter().map(|warning| ("warning", shown(warning))));
     }
+    let active: Vec<String> =
+        protections.iter().filter(|one| one.active).map(|one| shown(&one.name).to_string()).collect();
+    if !active.is_empty() {
+        rows.push(("protected", active.join(", ")));
+    }
     for protection in protections.iter().filter(|protection| !protection.active) {
         rows.push(("unprotected", format!("{}: {}", shown(&protection.name), shown(&protection.detail))));
     }

@@ -124,10 +124,15 @@ impl Node {
 
     /// Starts the enclave and waits until it listens.
     pub fn start_enclave(&mut self) {
+        self.start_enclave_by(&mut Command::new(binary("sealstone-enclave")));
+    }
+
+    /// The same by a command that becomes the enclave, to which its arguments are added.
+    pub fn start_enclave_by(&mut self, command: &mut Command) {
         assert!(self.enclave.is_none(), "it runs");
         let socket = self.path("enclave.sock");
         let running = Running::start(
-            Command::new(binary("sealstone-enclave")).arg("--config").arg(self.path("enclave.toml")),
+            command.arg("--config").arg(self.path("enclave.toml")),
             &self.path("enclave.log"),
             "nothing: it is built here",
         );

@@ -29,9 +29,6 @@ use sealstone_wire::request::{Request, RequestMessage};
 use support::agent::{asset, signing};
 use support::{Agent, Stage};
 
-/// Threads beyond those of connections: main, acceptor, signing threads, signals, and some that are ending.
-const THREADS_MAX: u64 = 16 + 64;
-
 /// What abuse may add to the enclave's memory for good: buffers and stacks of the connections that are allowed.
 const GROWTH_MAX_KIB: u64 = 24 * 1024;
 
@@ -45,6 +42,7 @@ struct Server {
     binding: Binding,
     key_id: KeyId,
     rss_kib: u64,
+    threads: u64,
 }
 
 impl Server {
@@ -53,10 +51,11 @@ impl Server {
         let binding = stage.attest(&mut agent).unwrap().binding;
         let path = asset("treasury", Algorithm::Es256);
         let key_id = agent.public_key(&path, None).unwrap().key_id();
-        let mut server = Self { stage, path, binding, key_id, rss_kib: 0 };
+        let mut server = Self { stage, path, binding, key_id, rss_kib: 0, threads: 0 };
         server.sign_with(&mut agent);
         drop(agent);
         server.rss_kib = server.process("VmRSS");
+        server.threads = server.process("Threads");
         server
     }
 
@@ -73,6 +72,10 @@ impl Server {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap();
         line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 
     fn raw(&self) -> UnixStream {
@@ -100,8 +103,7 @@ impl Server {
         assert_eq!(agent.status().phase, Phase::Attested, "after {after}");
         self.sign_with(&mut agent);
         assert!(begin.elapsed() < HANDSHAKE_DEADLINE, "after {after}: {:?}", begin.elapsed());
-        let threads = self.process("Threads");
-        assert!(threads <= THREADS_MAX, "after {after}: {threads} threads");
+        assert_eq!(self.process("Threads"), self.threads, "after {after}");
         let rss = self.process("VmRSS");
         assert!(
             rss <= self.rss_kib + GROWTH_MAX_KIB,
@@ -372,11 +374,8 @@ fn ten_thousand_connections_keep_no_agent_out() {
     });
     let most = most_threads.load(Ordering::Acquire);
     println!("at most {most} threads, {} KiB", server.process("VmHWM"));
-    // Beyond those in their handshake there are only threads that have yet to notice their end.
-    assert!(most < CONNECTIONS / 10, "{most} threads");
-    until("the handshakes to be over", || {
-        (server.process("Threads") <= u64::try_from(HANDSHAKES_MAX).unwrap()).then_some(())
-    });
+    assert_eq!(u64::try_from(most).unwrap(), server.threads);
+    until("the handshakes to be over", || (server.descriptors() < HANDSHAKES_MAX).then_some(()));
     server.serves("ten thousand connections");
     let peak = server.process("VmHWM");
     assert!(peak <= server.rss_kib + 2 * GROWTH_MAX_KIB, "{peak} KiB at most, before {} KiB", server.rss_kib);

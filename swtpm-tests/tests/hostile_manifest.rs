@@ -123,7 +123,7 @@ fn only_a_manifest_of_the_pinned_authority_that_enrols_this_machine_provisions()
     refused(agent.honest(apply(), stage.tpm()), RefusalCode::Unprovisioned, "no root yet");
 
     assert_eq!(agent.status().phase, Phase::Unprovisioned);
-    assert!(!stage.node.path("enclave.state").exists(), "nothing was made");
+    assert!(stage.state_file().is_empty(), "nothing was made");
     agent.upload(&good).unwrap();
     agent.honest(provision(), stage.tpm()).unwrap();
     agent.upload(&good).unwrap();
@@ -138,7 +138,7 @@ fn a_machine_in_an_unapproved_state_is_not_provisioned() {
     let mut agent = stage.connect();
     agent.upload(&manifest).unwrap();
     refused(agent.honest(provision(), stage.tpm()), RefusalCode::SealStateMismatch, "sha256:7");
-    assert!(!stage.node.path("enclave.state").exists(), "nothing was made");
+    assert!(stage.state_file().is_empty(), "nothing was made");
 }
 
 // ---- the upload ---------------------------------------------------------------------------------------------
@@ -317,9 +317,9 @@ fn only_the_next_manifest_of_this_deployment_is_applied() {
     }
 
     // The one in force again: nothing changes, and the counter does not rise.
-    let state = std::fs::read(stage.node.path("enclave.state")).unwrap();
+    let state = stage.state_file();
     applied(&stage, &mut agent, &signed).unwrap();
-    assert_eq!(std::fs::read(stage.node.path("enclave.state")).unwrap(), state);
+    assert!(stage.state_file() == state, "nothing was written");
     // Any two of three do.
     applied(&stage, &mut agent, &envelope(&next, &[three, two])).unwrap();
     agent.ask(Request::Lock).unwrap();

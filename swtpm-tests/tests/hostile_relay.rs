@@ -14,11 +14,10 @@ use sealstone_swtpm_tests::wait::until;
 use sealstone_wire::limits::TPM_FRAME_MAX;
 use sealstone_wire::reply::{Phase, Refusal, RefusalCode, Reply, Status};
 use sealstone_wire::request::{Request, TpmHints};
-use serde_json::Value;
 use support::agent::{Exchange, asset, provision, signing, unlock};
 use support::commands::{self, *};
 use support::stage::Witness;
-use support::{Agent, Stage, refused};
+use support::{Agent, Stage, refused, state_file};
 
 /// Locks the enclave, lies in the unlock, and leaves the TPM as a resource manager would.
 fn lied_to(
@@ -249,7 +248,7 @@ fn an_emulated_tpm_slipped_under_a_provisioning_is_not_the_enrolled_one() {
     refused(agent.honest(provision(), &emulated), RefusalCode::ForeignAuthority, "foreign authority");
 
     assert_eq!(agent.status().phase, Phase::Unprovisioned);
-    assert!(!stage.node.path("enclave.state").exists(), "nothing was made");
+    assert!(stage.state_file().is_empty(), "nothing was made");
     agent.upload(&manifest).unwrap();
     agent.honest(provision(), stage.tpm()).unwrap();
 }
@@ -407,8 +406,7 @@ fn a_policy_session_of_the_agents_own_opens_nothing_although_it_has_blob_and_tpm
     let (stage, agent, _) = Stage::provisioned();
     drop(agent);
     let tpm = stage.tpm();
-    let state: Value =
-        serde_json::from_slice(&std::fs::read(stage.node.path("enclave.state")).unwrap()).unwrap();
+    let state = state_file::newest(&stage.state_file());
     let slot = &state["slots"][0];
     let bytes = |field: &str| hex::decode(slot["blob"][field].as_str().unwrap()).unwrap();
     let counter = slot["counter"].as_u64().unwrap();

@@ -2,7 +2,6 @@
 
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Instant;
 
 use sealstone_wire::address::Stream;
@@ -12,6 +11,7 @@ use sealstone_wire::limits::{FRAME_DEADLINE, HANDSHAKE_DEADLINE, IDLE_DEADLINE};
 use sealstone_wire::reply::{RefusalCode, Reply, ReplyMessage};
 use sealstone_wire::request::{Request, RequestMessage, TpmHints};
 
+use super::ceremonies::{Ceremonies, Ceremony, Kind};
 use super::pool::{Job, Pool, Work};
 use super::relay::{ConnectionRelay, Relayed};
 use crate::core::{Enclave, describe, lock};
@@ -63,7 +63,13 @@ impl Connection {
     }
 
     /// Serves until the agent ends the connection or breaks the protocol.
-    pub(super) fn serve(self: Arc<Self>, mut reader: Reader, enclave: &Arc<Enclave>, pool: &Pool) {
+    pub(super) fn serve(
+        self: Arc<Self>,
+        mut reader: Reader,
+        enclave: &Enclave,
+        pool: &Pool,
+        ceremonies: &Ceremonies,
+    ) {
         let end = loop {
             let message = match reader.frames.next(IDLE_DEADLINE, FRAME_DEADLINE) {
                 Ok(Some(body)) => reader.opener.open_message::<RequestMessage>(body),
@@ -71,7 +77,9 @@ impl Connection {
                 Err(error) => break Some(describe(&error)),
             };
             match message {
-                Ok(RequestMessage { id, request }) => self.dispatch(id, request, enclave, pool),
+                Ok(RequestMessage { id, request }) => {
+                    self.dispatch(id, request, enclave, pool, ceremonies);
+                }
                 // An authenticated agent that sends what does not decode is of another version or broken.
                 Err(error) => break Some(describe(&error)),
             }
@@ -80,7 +88,7 @@ impl Connection {
             notice(&format!("connection ended: {error}"));
         }
         // A ceremony that waits for this agent learns that it is gone; late answers have nowhere to go.
-        *lock(&self.ceremony) = None;
+        self.end_ceremony();
         self.close();
     }
 
@@ -99,7 +107,14 @@ impl Connection {
         }
     }
 
-    fn dispatch(self: &Arc<Self>, id: u64, request: Request, enclave: &Arc<Enclave>, pool: &Pool) {
+    fn dispatch(
+        self: &Arc<Self>,
+        id: u64,
+        request: Request,
+        enclave: &Enclave,
+        pool: &Pool,
+        ceremonies: &Ceremonies,
+    ) {
         let reply = match request {
             Request::Sign(request) => return self.submit(pool, id, Work::Sign(Box::new(request))),
             Request::PublicKey { path, binding } => {
@@ -107,10 +122,10 @@ impl Connection {
             }
             Request::Relayed { to, step, response } => return self.relayed(to, (step, response)),
             Request::Provision { node, tpm } => {
-                return self.ceremony(id, enclave, tpm, Kind::Provision(node));
+                return self.ceremony(id, ceremonies, tpm, Kind::Provision(node));
             }
-            Request::Unlock { tpm } => return self.ceremony(id, enclave, tpm, Kind::Unlock),
-            Request::ApplyManifest { tpm } => return self.ceremony(id, enclave, tpm, Kind::Apply),
+            Request::Unlock { tpm } => return self.ceremony(id, ceremonies, tpm, Kind::Unlock),
+            Request::ApplyManifest { tpm } => return self.ceremony(id, ceremonies, tpm, Kind::Apply),
             Request::Status => Ok(Reply::Status(enclave.status())),
             Request::ManifestChunk { offset, bytes } => enclave.upload(offset, &bytes).map(|()| Reply::Done),
             Request::Challenge => enclave.challenge(),
@@ -133,9 +148,9 @@ impl Connection {
         pool.submit(Job { connection: Arc::clone(self), id, work });
     }
 
-    /// Runs a ceremony on a thread of its own: this connection's reader must go on, to receive what is relayed.
-    fn ceremony(self: &Arc<Self>, id: u64, enclave: &Arc<Enclave>, tpm: TpmHints, kind: Kind) {
-        let (mut relay, answers) = ConnectionRelay::new(Arc::clone(self), id);
+    /// Hands a ceremony over: this connection's reader must go on, to receive what is relayed.
+    fn ceremony(self: &Arc<Self>, id: u64, ceremonies: &Ceremonies, tpm: TpmHints, kind: Kind) {
+        let (relay, answers) = ConnectionRelay::new(Arc::clone(self), id);
         {
             let mut current = lock(&self.ceremony);
             if current.is_some() {
@@ -144,27 +159,16 @@ impl Connection {
             }
             *current = Some((id, answers));
         }
-        let (connection, enclave) = (Arc::clone(self), Arc::clone(enclave));
-        let spawned = thread::Builder::new().name("ceremony".to_owned()).spawn(move || {
-            let done = match kind {
-                Kind::Provision(node) => enclave.provision(&node, &tpm, &mut relay),
-                Kind::Unlock => enclave.unlock(&tpm, &mut relay),
-                Kind::Apply => enclave.apply_manifest(&tpm, &mut relay),
-            };
-            *lock(&connection.ceremony) = None;
-            match &done {
-                Ok(status) => notice(&format!("ceremony done: {:?}, era {}", status.phase, status.era)),
-                Err(refusal) => notice(&format!("ceremony refused: {} {}", refusal.code(), refusal.detail())),
-            }
-            connection.reply(id, done.map_or_else(Reply::from, Reply::Status));
-        });
-        if let Err(error) = spawned {
-            *lock(&self.ceremony) = None;
-            self.reply(
-                id,
-                refuse(RefusalCode::Overloaded, format!("no thread for a ceremony: {error}")).into(),
-            );
+        let ceremony = Ceremony { connection: Arc::clone(self), id, tpm, kind, relay };
+        if let Err(refusal) = ceremonies.submit(ceremony) {
+            self.end_ceremony();
+            self.reply(id, refusal.into());
         }
+    }
+
+    /// No ceremony waits for relayed answers any more.
+    pub(super) fn end_ceremony(&self) {
+        *lock(&self.ceremony) = None;
     }
 
     /// Hands a relayed answer to the ceremony that waits for it; one that nobody waits for is dropped.
@@ -181,13 +185,6 @@ impl Connection {
         // It may be closed already; either way it is over.
         drop(self.stream.shutdown());
     }
-}
-
-/// Which ceremony.
-enum Kind {
-    Provision(String),
-    Unlock,
-    Apply,
 }
 
 fn busy() -> Refuse {

@@ -1,25 +1,29 @@
-//! Connections: accepted, authenticated, served by plain threads, every one of them bounded.
+//! Connections: accepted, authenticated, served by a fixed number of threads that are there from the start.
 //!
-//! One thread accepts, one per connection reads, a fixed pool signs, and a ceremony has a thread of its own
-//! while it waits for the TPM.
+//! One thread accepts, a thread for each connection that may be open reads, a pool signs, and one conducts the
+//! ceremonies, which wait for the TPM. Work goes from one to the other through bounded queues.
 
+mod ceremonies;
 mod connection;
 mod handshakes;
 mod log;
 mod pool;
 mod relay;
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, Sender, bounded};
 use sealstone_wire::address::{Listener, Stream};
 use sealstone_wire::channel::{ChannelKey, ChannelPublic};
-use sealstone_wire::limits::CONNECTIONS_MAX;
+use sealstone_wire::limits::{CONNECTIONS_MAX, HANDSHAKES_MAX};
 
 use crate::core::Enclave;
+use crate::sandbox::seccomp::Kind;
+use crate::sandbox::{Crew, CrewError, survive};
+use ceremonies::Ceremonies;
 use connection::Connection;
 use handshakes::Handshakes;
 use log::Log;
@@ -29,6 +33,20 @@ use pool::Pool;
 /// rest it would spin.
 const ACCEPT_FAULT_REST: Duration = Duration::from_millis(50);
 
+/// Threads that serve connections: one for each that may be open.
+const CONNECTION_THREADS: usize = HANDSHAKES_MAX + CONNECTIONS_MAX;
+
+/// Bytes of the stack of a thread that accepts or reads. Frames are on the heap; appraising a quote, the deepest
+/// that a reader does, takes less than a quarter of this in an unoptimised build.
+const READER_STACK: usize = 512 * 1024;
+
+/// Bytes of the stack of a thread that conducts ceremonies or signs: the arithmetic of an unoptimised build keeps
+/// its tables there.
+const WORKER_STACK: usize = 2 * 1024 * 1024;
+
+/// A connection in its handshake, and its place among those.
+type Arrival = (Stream, u64);
+
 /// What all connections share.
 #[allow(missing_debug_implementations, reason = "holds the channel key")]
 pub struct Server {
@@ -36,14 +54,27 @@ pub struct Server {
     agent: ChannelPublic,
     enclave: Arc<Enclave>,
     pool: Pool,
+    ceremonies: Ceremonies,
     handshakes: Handshakes,
     log: Log,
     /// Authenticated connections.
     connections: AtomicUsize,
 }
 
+/// A server whose threads are there and whose door is shut.
+#[derive(Debug)]
+pub struct Shut(Sender<()>);
+
+impl Shut {
+    /// Accepts connections from now on.
+    pub fn open(self) {
+        // The acceptor is gone only if the process is.
+        let _ = self.0.send(());
+    }
+}
+
 impl Server {
-    /// Starts the threads; they end with the process.
+    /// Starts the threads; they end with the process. Nothing is accepted yet.
     ///
     /// # Errors
     /// The system gives no thread.
@@ -53,19 +84,37 @@ impl Server {
         agent: ChannelPublic,
         enclave: Arc<Enclave>,
         signing_threads: usize,
-    ) -> io::Result<()> {
-        let pool = Pool::start(Arc::clone(&enclave), signing_threads)?;
+        crew: &mut Crew,
+    ) -> Result<Shut, CrewError> {
+        let pool = Pool::start(&enclave, signing_threads, WORKER_STACK, crew)?;
+        let ceremonies = Ceremonies::start(Arc::clone(&enclave), WORKER_STACK, crew)?;
         let server = Arc::new(Self {
             channel_key,
             agent,
             enclave,
             pool,
+            ceremonies,
             handshakes: Handshakes::default(),
             log: Log::default(),
             connections: AtomicUsize::new(0),
         });
-        thread::Builder::new().name("accept".to_owned()).spawn(move || accept(&listener, &server))?;
-        Ok(())
+        // As many as may be in their handshake: one that is crowded out while it waits here is soon taken, and
+        // found closed.
+        let (arrive, arrivals) = bounded::<Arrival>(HANDSHAKES_MAX);
+        for number in 0..CONNECTION_THREADS {
+            let (server, arrivals) = (Arc::clone(&server), arrivals.clone());
+            crew.start(Kind::Connection, format!("connection-{number}"), READER_STACK, move || {
+                for (stream, ticket) in arrivals {
+                    survive(|| server.serve(stream, ticket));
+                    server.handshakes.leave(ticket);
+                }
+            })?;
+        }
+        let (open, opened) = bounded(1);
+        crew.start(Kind::Accept, "accept".to_owned(), READER_STACK, move || {
+            accept(&listener, &server, &opened, &arrive);
+        })?;
+        Ok(Shut(open))
     }
 
     /// One connection from its first byte to its last.
@@ -82,7 +131,7 @@ impl Server {
             return self.log.say(&format!("connection refused: {CONNECTIONS_MAX} are open"));
         };
         match Connection::open(frames, channel) {
-            Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool),
+            Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool, &self.ceremonies),
             Err(error) => self.log.say(&format!("connection lost: {error}")),
         }
     }
@@ -104,7 +153,10 @@ impl Drop for Place<'_> {
     }
 }
 
-fn accept(listener: &Listener, server: &Arc<Server>) {
+fn accept(listener: &Listener, server: &Server, opened: &Receiver<()>, arrive: &Sender<Arrival>) {
+    if opened.recv().is_err() {
+        return;
+    }
     loop {
         let stream = match listener.accept() {
             Ok(stream) => stream,
@@ -115,12 +167,9 @@ fn accept(listener: &Listener, server: &Arc<Server>) {
             }
         };
         let Some(ticket) = server.handshakes.enter(&stream) else { continue };
-        let shared = Arc::clone(server);
-        let spawned =
-            thread::Builder::new().name("connection".to_owned()).spawn(move || shared.serve(stream, ticket));
-        if let Err(error) = spawned {
-            server.handshakes.leave(ticket);
-            server.log.say(&format!("no thread for a connection: {error}"));
+        // Whoever would wait here has crowded out somebody whose thread is about to notice.
+        if arrive.send((stream, ticket)).is_err() {
+            return;
         }
     }
 }

@@ -1,8 +1,6 @@
 //! The signing threads: a fixed number behind a bounded queue. A full queue is answered at once.
 
-use std::io;
 use std::sync::Arc;
-use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use sealstone_attestation::Binding;
@@ -14,6 +12,8 @@ use sealstone_wire::request::SignRequest;
 use super::connection::Connection;
 use crate::core::Enclave;
 use crate::refuse::refuse;
+use crate::sandbox::seccomp::Kind;
+use crate::sandbox::{Crew, CrewError, survive};
 
 /// Work for a signing thread, and where the answer goes.
 pub(super) struct Job {
@@ -32,12 +32,17 @@ pub(super) enum Work {
 pub(super) struct Pool(Sender<Job>);
 
 impl Pool {
-    pub(super) fn start(enclave: Arc<Enclave>, threads: usize) -> io::Result<Self> {
+    pub(super) fn start(
+        enclave: &Arc<Enclave>,
+        threads: usize,
+        stack: usize,
+        crew: &mut Crew,
+    ) -> Result<Self, CrewError> {
         let (sender, receiver) = bounded(QUEUE_MAX);
         for number in 0..threads {
-            let enclave = Arc::clone(&enclave);
+            let enclave = Arc::clone(enclave);
             let receiver = receiver.clone();
-            thread::Builder::new().name(format!("sign-{number}")).spawn(move || work(&enclave, &receiver))?;
+            crew.start(Kind::Sign, format!("sign-{number}"), stack, move || work(&enclave, &receiver))?;
         }
         Ok(Self(sender))
     }
@@ -54,10 +59,13 @@ impl Pool {
 
 fn work(enclave: &Enclave, jobs: &Receiver<Job>) {
     for Job { connection, id, work } in jobs {
-        let reply = match work {
-            Work::Sign(request) => enclave.sign(&request).map(|signed| Reply::Signed(Box::new(signed))),
-            Work::PublicKey(path, binding) => enclave.public_key(&path, binding),
-        };
-        connection.reply(id, reply.unwrap_or_else(Reply::from));
+        let mut reply = Err(refuse(RefusalCode::Internal, "a fault of the enclave; its log says where"));
+        survive(|| {
+            reply = match work {
+                Work::Sign(request) => enclave.sign(&request).map(|signed| Reply::Signed(Box::new(signed))),
+                Work::PublicKey(path, binding) => enclave.public_key(&path, binding),
+            };
+        });
+        survive(|| connection.reply(id, reply.unwrap_or_else(Reply::from)));
     }
 }

@@ -9,7 +9,8 @@ use rustix::fs::MemfdFlags;
 use sealstone_enclave::config::Config;
 use sealstone_enclave::payload::SealPayload;
 use sealstone_enclave::secret::{self, SecretBytes};
-use sealstone_enclave::state_file::StateFile;
+use sealstone_enclave::state_file::State;
+use sealstone_enclave::state_file::places::{self, Found};
 use sealstone_enclave::tpm::{Ceremony, FRAME_MAX, Relay, RelayError};
 use sealstone_enclave::upload::Upload;
 use sealstone_wire::frame::read_frame;
@@ -27,18 +28,27 @@ pub fn config(bytes: &[u8]) -> bool {
     true
 }
 
-/// The state file. What was loaded, and is stored again, loads as the same.
+/// The state file: a whole one, or only what stands in a record. What was read, and is stored again, reads as the
+/// same.
 #[must_use]
 pub fn state_file(bytes: &[u8]) -> bool {
     let file = Unnamed::holding(bytes);
-    let Ok(state) = StateFile::at(&file.path()).load() else { return false };
-    let state = state.expect("the file is there");
+    let found = places::find(&file.0).expect("memory can be read");
+    assert_eq!(found == Found::Nothing, bytes.is_empty());
+    let body = match found {
+        Found::Record { body, .. } => body,
+        Found::Nothing | Found::FirstTorn | Found::Damaged(_) => bytes.to_vec(),
+    };
+    let Ok(state) = State::from_json(&body) else { return false };
     assert_eq!(state.is_sealed(), !state.slots.is_empty());
     assert!(state.slots.len() <= 2);
     let written = serde_json::to_vec(&state).expect("states are JSON");
-    let file = Unnamed::holding(&written);
-    let again = StateFile::at(&file.path()).load().expect("what was stored can be loaded");
-    let again = again.expect("the file is there");
+    let (_, record) = places::next(None, &written).expect("what was read fits");
+    let again = match places::find(&Unnamed::holding(&record).0) {
+        Ok(Found::Record { body, other_torn: false, .. }) => State::from_json(&body),
+        other => panic!("expected the record, found {other:?}"),
+    };
+    let again = again.expect("what was stored can be loaded");
     assert_eq!(serde_json::to_vec(&again).expect("states are JSON"), written);
     true
 }

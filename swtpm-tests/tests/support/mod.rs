@@ -6,11 +6,13 @@ pub mod agent;
 pub mod authority;
 pub mod commands;
 pub mod stage;
+pub mod state_file;
 
 use std::fmt::Debug;
 
 use sealstone_wire::reply::{Refusal, RefusalCode};
 
+#[allow(unused_imports, reason = "not every story holds one")]
 pub use agent::Agent;
 pub use stage::Stage;
 

@@ -1,6 +1,7 @@
 //! A node whose agent is the story: the real enclave, a TPM, and an authority of two out of three.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use sealstone_attestation::{
     PcrValues, Purpose, QuoteEvidence, Scope, SessionPermission, StateDraft, StateStatus, statement,
 };
 use sealstone_swtpm_tests::node::NAME;
+use sealstone_swtpm_tests::process::binary;
 use sealstone_swtpm_tests::{Node, Swtpm};
 use sealstone_wire::address::Address;
 use sealstone_wire::api::Enrolment;
@@ -76,13 +78,18 @@ impl Witness {
 impl Stage {
     /// Nothing is provisioned; the enclave runs.
     pub fn new() -> Self {
+        Self::by(&mut Command::new(binary("sealstone-enclave")))
+    }
+
+    /// The same with an enclave that a command becomes, to which its arguments are added.
+    pub fn by(command: &mut Command) -> Self {
         let mut node = Node::init();
         let authority = Authority::new(2, &[1, 2, 3]);
         node.edit("enclave.toml", |text| {
             let line = text.lines().find(|line| line.starts_with("authority = ")).unwrap();
             text.replace(line, &format!("authority = \"{}\"", authority.set().digest()))
         });
-        node.start_enclave();
+        node.start_enclave_by(command);
         let witness = Witness::of(&node.tpm);
         Self { node, authority, witness }
     }
@@ -129,6 +136,11 @@ impl Stage {
             sign: vec![PayloadKind::Message],
         }];
         draft
+    }
+
+    /// The enclave's state file; empty as long as it holds no state.
+    pub fn state_file(&self) -> Vec<u8> {
+        std::fs::read(self.node.path("enclave.state")).unwrap()
     }
 
     /// How the enclave is reached.

@@ -14,7 +14,7 @@ use std::path::Path;
 use fake::{Machine, Person, envelope, next, signed, verified};
 use scene::{NOW, Scene};
 use sealstone_attestation::{Grace, HexBytes, Purpose, Signature64, StateStatus, Succession};
-use sealstone_enclave::state_file::State;
+use sealstone_enclave::state_file::{State, places};
 use sealstone_wire::channel::{ChannelKey, Handshake};
 use sealstone_wire::frame::append_frame;
 use serde_json::json;
@@ -141,6 +141,7 @@ fn enclave_files(scene: &Scene) {
     };
     sealed["slots"] = json!([slot(4), slot(5)]);
     save("state_file", "sealed.json", serde_json::to_vec_pretty(&sealed).unwrap());
+    save("state_file", "record", places::record(7, &serde_json::to_vec(&sealed).unwrap()).unwrap());
     sealed["slots"] = json!([slot(4), slot(5), slot(6)]);
     save("state_file", "three_slots.json", serde_json::to_vec_pretty(&sealed).unwrap());
 
