@@ -14,6 +14,7 @@ use rustix::thread::{no_new_privs, set_no_new_privs};
 use sealstone_attestation::Protection;
 
 use crate::notice::notice;
+use crate::sandbox::guard::Guard;
 use crate::secret;
 
 /// Gives up core dumps, `/proc/PID/mem` for others of the same user, new privileges, and swapping.
@@ -44,9 +45,10 @@ fn lock_memory() -> rustix::io::Result<()> {
 
 /// Each protection as it is now.
 #[must_use]
-pub fn measure() -> Vec<Protection> {
+pub fn measure(guard: Option<&Guard>) -> Vec<Protection> {
     let core = getrlimit(Resource::Core);
     let (locked, resident) = (status_kib("VmLck:").unwrap_or(0), status_kib("VmRSS:").unwrap_or(u64::MAX));
+    let tracer = status("TracerPid:");
     let scope = read("/proc/sys/kernel/yama/ptrace_scope");
     let lockdown = read("/sys/kernel/security/lockdown");
     // The first line is a heading; each further line is a swap area.
@@ -83,6 +85,12 @@ pub fn measure() -> Vec<Protection> {
             },
         ),
         protection("secret_stacks", false, "an operation's temporaries are on ordinary stacks".to_owned()),
+        // A task has one tracer at most: while the guard is it, nobody else is. Any other tracer is no protection.
+        protection(
+            "tracer_guard",
+            guard.is_some_and(|guard| tracer == Some(guard.pid().to_string())),
+            format!("TracerPid {}", tracer.as_deref().unwrap_or("absent")),
+        ),
         protection(
             "ptrace_forbidden",
             scope.as_deref() == Some("3"),
@@ -124,7 +132,7 @@ mod tests {
     use super::*;
 
     fn measured(name: &str) -> Protection {
-        measure().into_iter().find(|protection| protection.name == name).unwrap()
+        measure(None).into_iter().find(|protection| protection.name == name).unwrap()
     }
 
     #[test]
@@ -140,5 +148,11 @@ mod tests {
     fn a_filter_is_reported_only_if_the_kernel_has_one() {
         let filter = measured("seccomp_filter");
         assert_eq!(filter.active, filter.detail == "Seccomp 2");
+    }
+
+    #[test]
+    fn without_a_guard_no_tracer_is_taken_for_one() {
+        let guard = measured("tracer_guard");
+        assert!(!guard.active && guard.detail.starts_with("TracerPid "), "{}", guard.detail);
     }
 }

@@ -7,7 +7,7 @@
 //! * [`core`]: the phases and what each answers; [`ceremony`]: what changes the seal.
 //! * [`tpm`]: TPM commands through an untrusted relay.
 //! * [`server`]: connections, the signing pool.
-//! * [`secret`]: memory that nobody else reads.
+//! * [`secret`]: memory that nobody else reads; [`sandbox`]: what keeps others out of the process.
 //! * [`state_file`], [`payload`], [`credential`], [`durable`]: what is on disk and in the seal.
 #![deny(unsafe_code)]
 
@@ -25,6 +25,7 @@ pub mod payload;
 pub mod receipts;
 pub mod refuse;
 pub mod report_key;
+pub mod sandbox;
 pub mod secret;
 pub mod server;
 pub mod session;

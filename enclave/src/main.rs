@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use sealstone_enclave::config::Config;
 use sealstone_enclave::notice::notice;
+use sealstone_enclave::sandbox::guard::{self, Guard};
 use sealstone_enclave::server::Server;
 use sealstone_enclave::{build_info, core, credential, harden, secret, state_file};
 use sealstone_wire::address::Listener;
@@ -90,7 +91,19 @@ fn channel_key(path: &Path) -> Result<ChannelKey, String> {
         .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
 }
 
+/// The guard, if there is to be one and there can be; the report says which.
+fn trace_guard(wanted: bool) -> Option<Guard> {
+    if !wanted {
+        notice("warning: trace_guard = false; whoever may trace this process can read its registers");
+        return None;
+    }
+    let failed = |error| notice(&format!("warning: no tracer guard: {}", core::describe(&error)));
+    guard::attach().map_err(failed).ok()
+}
+
 fn serve(config: &Config) -> Result<(), String> {
+    // First of all: while there is one thread, nothing secret, and a dumpable process.
+    let guard = trace_guard(config.trace_guard);
     harden::harden();
     let memory = secret::init(config.require_secret_memory).map_err(|error| error.to_string())?;
     if memory == secret::Kind::Locked {
@@ -107,7 +120,7 @@ fn serve(config: &Config) -> Result<(), String> {
         authority: config.authority,
         nv_index: config.nv_index,
         build: build_info::build_info(),
-        protections: harden::measure(),
+        protections: harden::measure(guard.as_ref()),
     };
     let enclave = Arc::new(core::Enclave::new(settings, credential, file, state));
 

@@ -1,0 +1,3 @@
+//! What keeps others out of the running process.
+
+pub mod guard;
