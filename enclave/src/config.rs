@@ -42,6 +42,8 @@ pub struct Config {
     pub signing_threads: usize,
     /// Whether to refuse to start without secret memory.
     pub require_secret_memory: bool,
+    /// Whether the enclave is traced by a guard of its own, so that nobody else can trace it.
+    pub trace_guard: bool,
 }
 
 /// Why a configuration is refused.
@@ -88,6 +90,7 @@ struct Raw {
     nv_index: Option<String>,
     signing_threads: Option<usize>,
     require_secret_memory: Option<bool>,
+    trace_guard: Option<bool>,
 }
 
 impl Config {
@@ -119,6 +122,7 @@ impl Config {
             nv_index,
             signing_threads,
             require_secret_memory,
+            trace_guard,
         } = raw;
         let field = |field, reason: String| ConfigError::Field { path: path.to_owned(), field, reason };
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -150,6 +154,7 @@ impl Config {
             nv_index,
             signing_threads,
             require_secret_memory: require_secret_memory.unwrap_or(true),
+            trace_guard: trace_guard.unwrap_or(true),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use sealstone_enclave::config::Config;
 use sealstone_enclave::notice::{notice, panics_are_notices};
-use sealstone_enclave::sandbox::{self, Crew, Protections};
+use sealstone_enclave::sandbox::{self, Crew};
 use sealstone_enclave::server::Server;
 use sealstone_enclave::{build_info, channel_key, core, credential, secret, state_file};
 use sealstone_wire::address::Listener;
@@ -62,6 +62,7 @@ fn run() -> Result<(), String> {
         }
         Command::PublicKey(config) => {
             begin()?;
+            sandbox::harden_alone();
             let config = load(&config)?;
             println!("{}", load_channel_key(&config.channel_key_file)?.public());
         }
@@ -98,16 +99,17 @@ fn load_channel_key(path: &Path) -> Result<ChannelKey, String> {
         .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
 }
 
-fn begin() -> Result<Protections, String> {
+fn begin() -> Result<(), String> {
     panics_are_notices();
     sandbox::begin().map_err(|error| format!("cannot begin in safety: {error}"))
 }
 
 fn serve(config: &Path) -> Result<(), String> {
-    let protections = Arc::new(begin()?);
+    begin()?;
     sandbox::descriptors::drop_standard_streams()
         .map_err(|error| format!("cannot let go of standard input and output: {error}"))?;
     let config = load(config)?;
+    let protections = Arc::new(sandbox::harden(config.trace_guard));
     let memory = secret::init(config.require_secret_memory, config.signing_threads)
         .map_err(|error| error.to_string())?;
     if memory == secret::Kind::Locked {

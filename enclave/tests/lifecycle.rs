@@ -92,7 +92,7 @@ impl Stage {
             authority: fake::authority(1, &[&self.person]).digest(),
             nv_index,
             build: BuildInfo { version: "0".to_owned(), commit: String::new(), binary_sha256: None },
-            protections: Arc::new(Protections::open()),
+            protections: Arc::new(Protections::open(None)),
         };
         let credential = Credential::load_or_create(&self.folder.path().join("credential")).unwrap();
         let file = StateFile::open(state).unwrap();

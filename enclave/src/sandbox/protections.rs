@@ -10,6 +10,7 @@ use std::time::Duration;
 use sealstone_attestation::Protection;
 
 use super::descriptors::DESCRIPTORS_MAX;
+use super::guard::Guard;
 use super::proc::{Kept, Status, limit};
 use super::signals;
 use crate::clock::Uptime;
@@ -21,6 +22,7 @@ const FRESH: Duration = Duration::from_secs(1);
 /// Measures, and remembers what was measured when the sandbox closed.
 #[derive(Debug)]
 pub struct Protections {
+    guard: Option<Guard>,
     status: Kept,
     limits: Kept,
     swaps: Kept,
@@ -48,8 +50,9 @@ impl Protections {
     /// Opens what will be read. Before the process gives up being dumpable: some of its own files then belong to
     /// root.
     #[must_use]
-    pub fn open() -> Self {
+    pub fn open(guard: Option<Guard>) -> Self {
         Self {
+            guard,
             status: Kept::open("/proc/self/status"),
             limits: Kept::open("/proc/self/limits"),
             swaps: Kept::open("/proc/swaps"),
@@ -181,6 +184,7 @@ impl Protections {
 
     fn of_the_host(&self, status: &Status) -> Vec<Protection> {
         let tracer = status.number("TracerPid");
+        let guard = self.guard.as_ref().and_then(|guard| u64::try_from(guard.pid()).ok());
         let scope = self.ptrace_scope.read();
         let lockdown = self.lockdown.read();
         // The first line is a heading; each further line is a swap area.
@@ -189,8 +193,8 @@ impl Protections {
             // A process has one tracer at most: while there is one, nobody else attaches.
             protection(
                 "tracer_guard",
-                tracer.is_some_and(|pid| pid != 0),
-                format!("TracerPid {}", shown(tracer)),
+                tracer.is_some() && tracer == guard,
+                format!("TracerPid {}, the guard is {}", shown(tracer), shown(guard)),
             ),
             protection(
                 "ptrace_forbidden",
@@ -286,7 +290,7 @@ mod tests {
 
     #[test]
     fn an_open_sandbox_claims_nothing() {
-        let protections = Protections::open();
+        let protections = Protections::open(None);
         for name in [
             "not_dumpable",
             "seccomp_filter",
@@ -294,6 +298,7 @@ mod tests {
             "fixed_threads",
             "signals_blocked",
             "empty_environment",
+            "tracer_guard",
         ] {
             let protection = measured(&protections, name);
             assert!(!protection.active, "{protection:?}");
@@ -303,7 +308,7 @@ mod tests {
     #[test]
     fn locked_secrets_alone_are_not_taken_for_a_locked_process() {
         let held = secret::run(|inside| secret::Secret::<32>::copied(inside, &[1; 32]));
-        let protections = Protections::open();
+        let protections = Protections::open(None);
         let protection = measured(&protections, "memory_locked");
         assert!(!protection.active, "{}", protection.detail);
         assert!(
@@ -343,6 +348,7 @@ mod tests {
     #[test]
     fn a_process_that_says_nothing_has_no_protection() {
         let protections = Protections {
+            guard: None,
             status: Kept::open("/nowhere"),
             limits: Kept::open("/nowhere"),
             swaps: Kept::open("/nowhere"),

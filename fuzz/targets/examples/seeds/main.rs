@@ -149,7 +149,7 @@ fn enclave_files(scene: &Scene) {
     let config = format!(
         "listen = \"unix:enclave.sock\"\nchannel_key_file = \"enclave.key\"\nagent_public_key = \"{agent}\"\n\
          state_file = \"state.json\"\ncredential_file = \"credential\"\nauthority = \"{}\"\n\
-         nv_index = \"0x0185ea15\"\nsigning_threads = 2\nrequire_secret_memory = true\n",
+         nv_index = \"0x0185ea15\"\nsigning_threads = 2\nrequire_secret_memory = true\ntrace_guard = true\n",
         scene.report.authority
     );
     save("enclave_config", "whole.toml", config);
