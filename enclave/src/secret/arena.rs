@@ -151,6 +151,7 @@ impl Slot {
 
 /// A descriptor of secret memory of the arena's size. It must not outlive the mapping: whoever steals it can map it.
 fn secret_descriptor() -> Result<OwnedFd, Errno> {
+    may_be_secret()?;
     // SAFETY: memfd_secret takes one integer and returns a new descriptor or an error.
     let raw = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     let raw = i32::try_from(raw).ok().filter(|raw| *raw >= 0).ok_or_else(last_errno)?;
@@ -158,6 +159,22 @@ fn secret_descriptor() -> Result<OwnedFd, Errno> {
     let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
     rustix::fs::ftruncate(&descriptor, ARENA_LEN.try_into().map_err(|_| Errno::OVERFLOW)?)?;
     Ok(descriptor)
+}
+
+/// Whether this build may use secret memory at all.
+#[cfg(not(feature = "danger-readable-secrets"))]
+#[allow(clippy::unnecessary_wraps, reason = "the control's build refuses")]
+const fn may_be_secret() -> Result<(), Errno> {
+    Ok(())
+}
+
+/// The control's build has none, and says so: a hunt that finds nothing in it would find nothing anywhere.
+#[cfg(feature = "danger-readable-secrets")]
+fn may_be_secret() -> Result<(), Errno> {
+    crate::notice::notice(
+        "danger: this build keeps its secrets where root reads them; it is for one test only",
+    );
+    Err(Errno::NOSYS)
 }
 
 /// The inner pages as ordinary memory: writable, locked, absent from core dumps and from children.
