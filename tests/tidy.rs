@@ -16,7 +16,12 @@ const CRATES: &[(&str, &str, &[&str])] = &[
     ("enclave", "sealstone-enclave", &["sealstone-attestation", "sealstone-wire"]),
     ("agent", "sealstone-agent", &["sealstone-attestation", "sealstone-wire"]),
     (".", "sealstone", &["sealstone-attestation", "sealstone-wire"]),
-    ("swtpm-tests", "sealstone-swtpm-tests", &["sealstone-attestation", "sealstone-wire", "sealstone-agent"]),
+    (
+        "swtpm-tests",
+        "sealstone-swtpm-tests",
+        // The enclave: the hunt for secrets unseals the root itself, to know what it looks for.
+        &["sealstone-attestation", "sealstone-wire", "sealstone-agent", "sealstone-enclave"],
+    ),
 ];
 
 fn root() -> PathBuf {
@@ -177,4 +182,33 @@ fn every_dependency_has_its_reason() {
         without.is_empty(),
         "not in [workspace.dependencies], where versions and reasons are: {without:?}"
     );
+}
+
+/// The build for the hunt's control keeps secrets where root reads them.
+#[test]
+fn no_manifest_turns_on_readable_secrets_and_a_release_does_not_compile_with_them() {
+    const FEATURE: &str = "danger-readable-secrets";
+    let guard = fs::read_to_string(root().join("enclave/src/lib.rs")).expect("the enclave has a root");
+    let guarded = format!("#[cfg(all(feature = \"{FEATURE}\", not(debug_assertions)))]\ncompile_error!(");
+    assert!(guard.contains(&guarded), "enclave/src/lib.rs: expected {guarded}");
+    for (folder, name, _) in CRATES.iter().chain([&("fuzz/targets", "the fuzz targets", &[][..])]) {
+        let manifest =
+            fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("each crate has a manifest");
+        let uses: Vec<&str> = manifest
+            .lines()
+            .filter(|line| line.contains(FEATURE) && !line.trim_start().starts_with('#'))
+            .collect();
+        let allowed: &[&str] = if *folder == "enclave" {
+            &["danger-readable-secrets = []", "required-features = [\"danger-readable-secrets\"]"]
+        } else {
+            &[]
+        };
+        for line in uses {
+            assert!(allowed.contains(&line), "{name} must not turn on {FEATURE}: {line}");
+        }
+        assert!(
+            !manifest.contains("debug-assertions"),
+            "{name}: a profile that sets debug-assertions could let {FEATURE} into a release"
+        );
+    }
 }

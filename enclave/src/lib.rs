@@ -12,6 +12,11 @@
 //! * [`state_file`], [`payload`], [`credential`], [`durable`]: what is on disk and in the seal.
 #![deny(unsafe_code)]
 
+#[cfg(all(feature = "danger-readable-secrets", not(debug_assertions)))]
+compile_error!(
+    "danger-readable-secrets puts every secret where root reads it: it is for the hunt's control, never for a release"
+);
+
 pub mod build_info;
 pub mod ceremony;
 pub mod channel_key;

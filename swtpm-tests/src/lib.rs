@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod http;
+pub mod hunt;
 pub mod node;
 pub mod process;
 pub mod swtpm;

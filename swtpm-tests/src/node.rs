@@ -19,6 +19,7 @@ pub const NAME: &str = "node-1";
 pub struct Node {
     /// Its TPM.
     pub tpm: Swtpm,
+    enclave_program: &'static str,
     enclave: Option<Running>,
     agent: Option<Running>,
     // Last, so that the processes end before their folder goes.
@@ -66,7 +67,7 @@ impl Node {
     pub fn init() -> Self {
         let folder = tempfile::Builder::new().prefix("sealstone-").tempdir().expect("a folder");
         let tpm = Swtpm::start(&folder.path().join("tpm"));
-        let node = Self { tpm, enclave: None, agent: None, folder };
+        let node = Self { tpm, enclave_program: "sealstone-enclave", enclave: None, agent: None, folder };
         node.measure_boot();
         let tcti = node.tpm.tcti();
         let path = node.folder().display().to_string();
@@ -122,9 +123,14 @@ impl Node {
         std::fs::write(&path, change(text)).expect("the folder is writable");
     }
 
+    /// Runs another build of the enclave from the next start on.
+    pub fn run_enclave_program(&mut self, name: &'static str) {
+        self.enclave_program = name;
+    }
+
     /// Starts the enclave and waits until it listens.
     pub fn start_enclave(&mut self) {
-        self.start_enclave_by(&mut Command::new(binary("sealstone-enclave")));
+        self.start_enclave_by(&mut Command::new(binary(self.enclave_program)));
     }
 
     /// The same by a command that becomes the enclave, to which its arguments are added.

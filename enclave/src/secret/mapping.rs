@@ -162,6 +162,7 @@ fn parts(stacks: usize) -> impl Iterator<Item = usize> {
 
 /// A descriptor of this much secret memory.
 fn secret_descriptor(len: usize) -> Result<OwnedFd, Errno> {
+    may_be_secret()?;
     // SAFETY: memfd_secret takes one integer and returns a new descriptor or an error.
     let raw = unsafe { libc::syscall(libc::SYS_memfd_secret, libc::O_CLOEXEC) };
     let raw = i32::try_from(raw).ok().filter(|raw| *raw >= 0).ok_or_else(last_errno)?;
@@ -169,6 +170,22 @@ fn secret_descriptor(len: usize) -> Result<OwnedFd, Errno> {
     let descriptor = unsafe { OwnedFd::from_raw_fd(raw) };
     rustix::fs::ftruncate(&descriptor, len.try_into().map_err(|_| Errno::OVERFLOW)?)?;
     Ok(descriptor)
+}
+
+/// Whether this build may use secret memory at all.
+#[cfg(not(feature = "danger-readable-secrets"))]
+#[allow(clippy::unnecessary_wraps, reason = "the control's build refuses")]
+const fn may_be_secret() -> Result<(), Errno> {
+    Ok(())
+}
+
+/// The control's build has none, and says so: a hunt that finds nothing in it would find nothing anywhere.
+#[cfg(feature = "danger-readable-secrets")]
+fn may_be_secret() -> Result<(), Errno> {
+    crate::notice::notice(
+        "danger: this build keeps its secrets where root reads them; it is for one test only",
+    );
+    Err(Errno::NOSYS)
 }
 
 fn last_errno() -> Errno {
