@@ -13,9 +13,6 @@ use nix::unistd::Pid;
 
 use super::{Bag, Method, PAGE, Prey};
 
-/// Pages read at once.
-const PAGES_AT_ONCE: usize = 256;
-
 /// Bytes kept before and after a changed page: what is found has at most twice a part's length, as hex.
 const AROUND: usize = 64;
 
@@ -91,21 +88,21 @@ impl Looker {
                 page += 1;
                 continue;
             }
-            let most = (page + PAGES_AT_ONCE).min(present.len());
-            let end = (page..most).find(|page| !present[*page]).unwrap_or(most);
             let at = mapping.start + (page * PAGE) as u64;
+            // One page first: secret memory is refused page after page.
+            if read(at, &mut [0; PAGE]) < PAGE {
+                refused = true;
+                page += 1;
+                continue;
+            }
+            // In one piece, so that nothing lies across two.
+            let end = (page..present.len()).find(|page| !present[*page]).unwrap_or(present.len());
             let mut bytes = vec![0; (end - page) * PAGE];
             let whole = read(at, &mut bytes) / PAGE * PAGE;
             bytes.truncate(whole);
             got += whole;
             self.keep_changed(mapping, method, at, &bytes, bag);
-            if page + whole / PAGE < end {
-                // The page after the last one that came was refused; what lies behind may be readable.
-                refused = true;
-                page += whole / PAGE + 1;
-            } else {
-                page = end;
-            }
+            page += (whole / PAGE).max(1);
         }
         if got > 0 {
             bag.count(holder, method, &mapping.place, got);
@@ -214,6 +211,24 @@ mod tests {
         held[0] ^= 1;
         held[3 * PAGE - 1] ^= 1;
         assert!(holds(&held, Method::VmReadv));
+    }
+
+    #[test]
+    fn megabytes_come_in_one_piece() {
+        let mut held = vec![0_u8; 3 << 20];
+        getrandom::fill(&mut held).unwrap();
+        let address = held.as_ptr().addr() as u64;
+        let mut looker = Looker::new(Prey { holder: Holder::Agent, pid: std::process::id() });
+        let mut bag = Bag::default();
+        looker.look(&mut bag);
+        for method in [Method::ProcMem, Method::VmReadv] {
+            let whole = bag.pieces.iter().any(|piece| {
+                piece.method == method
+                    && piece.address <= address
+                    && piece.address + piece.bytes.len() as u64 >= address + held.len() as u64
+            });
+            assert!(whole, "{method}");
+        }
     }
 
     #[test]
