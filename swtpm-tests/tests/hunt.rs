@@ -240,6 +240,16 @@ fn root_finds_no_secret_in_anything_that_it_can_collect_of_a_node_under_load() {
     assert!(hits.is_empty(), "{}", describe(&hits));
 }
 
+/// Whether the process holds all of its memory locked, as the kernel counts it.
+fn is_locked(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let kib = |name: &str| -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    kib("VmLck:") >= kib("VmRSS:")
+}
+
 /// Registers, a core of the living process, descriptors, everything below /proc, swap.
 fn by_other_ways(host: &mut Host, prey: Prey, scratch: &Path, bag: &mut Bag) {
     match registers(prey, bag) {
@@ -256,7 +266,10 @@ fn by_other_ways(host: &mut Host, prey: Prey, scratch: &Path, bag: &mut Bag) {
     proc_files(prey, bag);
     let swapped = swap(host, prey, scratch, bag);
     match prey.holder {
-        Holder::Enclave => assert_eq!(swapped.kib, 0, "the enclave is in swap: {swapped:?}"),
+        // Where the host lets it lock its memory. Elsewhere it says so, and what swapped is hunted.
+        Holder::Enclave => {
+            assert!(!is_locked(prey.pid) || swapped.kib == 0, "the enclave is in swap: {swapped:?}");
+        }
         // The agent's memory is not locked: that it goes to swap shows that this machine swaps.
         Holder::Agent => {
             assert!(swapped.kib > 0 && swapped.read >= swapped.kib * 512, "{swapped:?} of {prey:?}");
