@@ -12,8 +12,8 @@
 //! 8. [`Crew`]: each thread that there will ever be starts, takes [`landlock`] and its list of [`seccomp`] upon
 //!    itself and says so; the main thread measures all of them, then does the same.
 //!
-//! Only then are connections accepted. A seccomp list that cannot be installed ends the process; every other
-//! protection that the host does not give is warned of and reported as inactive.
+//! Only then are connections accepted. A seccomp list that cannot be installed ends the process; any other protection
+//! that the host does not give is reported as inactive.
 
 pub mod descriptors;
 pub mod environment;

@@ -36,13 +36,9 @@ const ACCEPT_FAULT_REST: Duration = Duration::from_millis(50);
 /// Threads that serve connections: one for each that may be open.
 const CONNECTION_THREADS: usize = HANDSHAKES_MAX + CONNECTIONS_MAX;
 
-/// Bytes of the stack of a thread that accepts or reads. Frames are on the heap; appraising a quote, the deepest
-/// that a reader does, takes less than a quarter of this in an unoptimised build.
-const READER_STACK: usize = 512 * 1024;
-
-/// Bytes of the stack of a thread that conducts ceremonies or signs: the arithmetic of an unoptimised build keeps
-/// its tables there.
-const WORKER_STACK: usize = 2 * 1024 * 1024;
+/// Bytes of a thread's stack. Frames and manifests are on the heap; the deepest that stories reach in an unoptimised
+/// build, a ceremony, takes less than a quarter of this.
+const STACK: usize = 512 * 1024;
 
 /// A connection in its handshake, and its place among those.
 type Arrival = (Stream, u64);
@@ -86,8 +82,8 @@ impl Server {
         signing_threads: usize,
         crew: &mut Crew,
     ) -> Result<Shut, CrewError> {
-        let pool = Pool::start(&enclave, signing_threads, WORKER_STACK, crew)?;
-        let ceremonies = Ceremonies::start(Arc::clone(&enclave), WORKER_STACK, crew)?;
+        let pool = Pool::start(&enclave, signing_threads, STACK, crew)?;
+        let ceremonies = Ceremonies::start(Arc::clone(&enclave), STACK, crew)?;
         let server = Arc::new(Self {
             channel_key,
             agent,
@@ -103,7 +99,7 @@ impl Server {
         let (arrive, arrivals) = bounded::<Arrival>(HANDSHAKES_MAX);
         for number in 0..CONNECTION_THREADS {
             let (server, arrivals) = (Arc::clone(&server), arrivals.clone());
-            crew.start(Kind::Connection, format!("connection-{number}"), READER_STACK, move || {
+            crew.start(Kind::Connection, format!("connection-{number}"), STACK, move || {
                 for (stream, ticket) in arrivals {
                     survive(|| server.serve(stream, ticket));
                     server.handshakes.leave(ticket);
@@ -111,7 +107,7 @@ impl Server {
             })?;
         }
         let (open, opened) = bounded(1);
-        crew.start(Kind::Accept, "accept".to_owned(), READER_STACK, move || {
+        crew.start(Kind::Accept, "accept".to_owned(), STACK, move || {
             accept(&listener, &server, &opened, &arrive);
         })?;
         Ok(Shut(open))
