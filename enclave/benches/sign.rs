@@ -1,5 +1,5 @@
 //! Derive, public key, sign — with and without verifying — against the bare library doing the same work, side by
-//! side in one run: `cargo bench -p sealstone-enclave`.
+//! side in one run: `cargo bench -p sealstone-enclave --bench sign`.
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 
 use std::hint::black_box;

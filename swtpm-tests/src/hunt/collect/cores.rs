@@ -1,5 +1,7 @@
 //! Cores: one that gdb writes of the living process, one that the kernel writes of a crash.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -7,6 +9,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
 use super::host::Host;
 use super::{Bag, Method, Prey, run, status_field, tracer_of};
+use crate::hunt::quarry::Holder;
 use crate::process::Running;
 use crate::wait::until;
 
@@ -69,7 +72,12 @@ pub fn crash(host: &mut Host, prey: Prey, mut process: Running, folder: &Path, b
     // A signal handler of the Rust runtime takes the first SIGSEGV for its own; the default one dumps.
     process.signal(Signal::SEGV);
     process.signal(Signal::ABORT);
-    let _ = until("the process to end of SIGABRT", || process.exited());
+    if prey.holder == Holder::Enclave {
+        // It blocks them, so a fault of its own must end it: there is no instruction left that it could execute.
+        break_code(prey.pid);
+        process.signal(Signal::TERM);
+    }
+    let _ = until("the process to end of a fault", || process.exited());
     let core = folder.join(format!("crash.{}", prey.pid));
     let written = bag.put_pages(prey.holder, Method::Crash, "core", &core).is_ok();
     if !written {
@@ -77,6 +85,21 @@ pub fn crash(host: &mut Host, prey: Prey, mut process: Running, folder: &Path, b
     }
     drop(std::fs::remove_file(&core));
     written
+}
+
+/// Overwrites the program's instructions with one that faults, as root can.
+fn break_code(pid: u32) {
+    const UD2: [u8; 2] = [0x0f, 0x0b];
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("root reads it");
+    let program = std::fs::read_link(format!("/proc/{pid}/exe")).expect("root reads it");
+    let code =
+        maps.lines().find(|line| line.contains(" r-xp ") && line.ends_with(&*program.to_string_lossy()));
+    let (range, _) = code.and_then(|line| line.split_once(' ')).expect("the program's code is mapped");
+    let (start, end) = range.split_once('-').expect("a range");
+    let address = |text| u64::from_str_radix(text, 16).expect("in hex");
+    let length = usize::try_from(address(end) - address(start)).expect("it fits this machine");
+    let memory = File::options().write(true).open(format!("/proc/{pid}/mem")).expect("root may");
+    memory.write_all_at(&UD2.repeat(length / 2), address(start)).expect("root writes another process's code");
 }
 
 /// Whether this process has CAP_SYS_RESOURCE (capabilities(7), number 24).
