@@ -18,15 +18,21 @@ use crate::{
 ///
 /// Text formats carry `{"algorithm": "ES256", "public_key": "<hex>"}`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PublicKey(Point);
-
-/// SEC1 compressed points with their second coordinate, so that a JWK needs no arithmetic; or an Ed25519 key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Point {
-    Es256 { compressed: [u8; 33], y: [u8; 32] },
-    Es256k { compressed: [u8; 33], y: [u8; 32] },
-    EdDsa([u8; 32]),
+pub struct PublicKey {
+    algorithm: Algorithm,
+    /// SEC1 compressed, or an Ed25519 key and a zero.
+    bytes: [u8; SEC1_LEN],
+    /// The second coordinate, so that a JWK needs no arithmetic; zeros for Ed25519.
+    ///
+    /// Not an enum of keys: whoever moved a shorter one would move unwritten bytes beside it, which can be anything.
+    y: [u8; 32],
 }
+
+/// Bytes of a compressed point of a 256-bit curve (SEC1, section 2.3.3).
+const SEC1_LEN: usize = 33;
+
+/// Bytes of an Ed25519 key.
+const ED25519_LEN: usize = 32;
 
 impl PublicKey {
     /// Reads SEC1 compressed (33 bytes) or raw Ed25519 (32 bytes).
@@ -36,8 +42,8 @@ impl PublicKey {
     /// unusual encoding.
     pub fn from_bytes(algorithm: Algorithm, bytes: &[u8]) -> Result<Self, PublicKeyError> {
         let expected = match algorithm {
-            Algorithm::Es256 | Algorithm::Es256k => 33,
-            Algorithm::EdDsa => 32,
+            Algorithm::Es256 | Algorithm::Es256k => SEC1_LEN,
+            Algorithm::EdDsa => ED25519_LEN,
         };
         if bytes.len() != expected {
             return Err(PublicKeyError::Length { algorithm, expected, found: bytes.len() });
@@ -69,19 +75,15 @@ impl PublicKey {
     /// What the key verifies.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
-        match self.0 {
-            Point::Es256 { .. } => Algorithm::Es256,
-            Point::Es256k { .. } => Algorithm::Es256k,
-            Point::EdDsa(_) => Algorithm::EdDsa,
-        }
+        self.algorithm
     }
 
     /// SEC1 compressed, or the raw Ed25519 key.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.0 {
-            Point::Es256 { compressed, .. } | Point::Es256k { compressed, .. } => compressed,
-            Point::EdDsa(bytes) => bytes,
+        match self.algorithm {
+            Algorithm::Es256 | Algorithm::Es256k => &self.bytes,
+            Algorithm::EdDsa => &self.bytes[..ED25519_LEN],
         }
     }
 
@@ -89,14 +91,12 @@ impl PublicKey {
     #[must_use]
     pub fn jwk(&self) -> Value {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        match &self.0 {
-            Point::Es256 { compressed, y } => {
-                json!({"crv": "P-256", "kty": "EC", "x": text(&compressed[1..]), "y": text(y)})
-            }
-            Point::Es256k { compressed, y } => {
-                json!({"crv": "secp256k1", "kty": "EC", "x": text(&compressed[1..]), "y": text(y)})
-            }
-            Point::EdDsa(bytes) => json!({"crv": "Ed25519", "kty": "OKP", "x": text(bytes)}),
+        let elliptic =
+            |curve| json!({"crv": curve, "kty": "EC", "x": text(&self.bytes[1..]), "y": text(&self.y)});
+        match self.algorithm {
+            Algorithm::Es256 => elliptic("P-256"),
+            Algorithm::Es256k => elliptic("secp256k1"),
+            Algorithm::EdDsa => json!({"crv": "Ed25519", "kty": "OKP", "x": text(self.as_bytes())}),
         }
     }
 
@@ -113,22 +113,18 @@ impl PublicKey {
         // RFC 7638, section 3: members in lexicographic order, no white space. Hashed piece by piece: the enclave
         // does this for each signature.
         let mut hash = Sha256::new();
-        let mut elliptic = |curve: &str, x: &[u8], y: &[u8]| {
+        let mut elliptic = |curve: &str| {
             hash.update(curve);
-            for piece in [&text(x)[..], br#"","y":""#, &text(y), br#""}"#] {
+            for piece in [&text(&self.bytes[1..])[..], br#"","y":""#, &text(&self.y), br#""}"#] {
                 hash.update(piece);
             }
         };
-        match &self.0 {
-            Point::Es256 { compressed, y } => {
-                elliptic(r#"{"crv":"P-256","kty":"EC","x":""#, &compressed[1..], y);
-            }
-            Point::Es256k { compressed, y } => {
-                elliptic(r#"{"crv":"secp256k1","kty":"EC","x":""#, &compressed[1..], y);
-            }
-            Point::EdDsa(bytes) => {
+        match self.algorithm {
+            Algorithm::Es256 => elliptic(r#"{"crv":"P-256","kty":"EC","x":""#),
+            Algorithm::Es256k => elliptic(r#"{"crv":"secp256k1","kty":"EC","x":""#),
+            Algorithm::EdDsa => {
                 hash.update(r#"{"crv":"Ed25519","kty":"OKP","x":""#);
-                hash.update(text(bytes));
+                hash.update(text(self.as_bytes()));
                 hash.update(r#""}"#);
             }
         }
@@ -141,13 +137,14 @@ impl PublicKey {
     /// [`BadSignature`], without a reason: a signature is right or it is not. ECDSA with a high `s` is
     /// refused, so that a signature has one spelling; Ed25519 is `verify_strict`.
     pub fn verify_message(&self, message: &[u8], signature: &Signature64) -> Result<(), BadSignature> {
-        match &self.0 {
-            Point::EdDsa(bytes) => {
+        match self.algorithm {
+            Algorithm::EdDsa => {
+                let bytes = self.bytes.first_chunk().expect("a key is shorter than a point");
                 let key = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| BadSignature)?;
                 let signature = ed25519_dalek::Signature::from_bytes(signature.as_bytes());
                 key.verify_strict(message, &signature).map_err(|_| BadSignature)
             }
-            Point::Es256 { .. } | Point::Es256k { .. } => {
+            Algorithm::Es256 | Algorithm::Es256k => {
                 self.verify_prehash(&Sha256::digest(message).into(), signature)
             }
         }
@@ -158,9 +155,10 @@ impl PublicKey {
     /// # Errors
     /// [`BadSignature`]; always for Ed25519, which signs messages and no digests.
     pub fn verify_prehash(&self, digest: &[u8; 32], signature: &Signature64) -> Result<(), BadSignature> {
-        match &self.0 {
-            Point::Es256 { compressed, .. } => {
-                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(compressed).map_err(|_| BadSignature)?;
+        match self.algorithm {
+            Algorithm::Es256 => {
+                let key =
+                    p256::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes).map_err(|_| BadSignature)?;
                 let signature =
                     p256::ecdsa::Signature::from_slice(signature.as_bytes()).map_err(|_| BadSignature)?;
                 if signature.normalize_s() != signature {
@@ -168,8 +166,9 @@ impl PublicKey {
                 }
                 key.verify_prehash(digest, &signature).map_err(|_| BadSignature)
             }
-            Point::Es256k { compressed, .. } => {
-                let key = k256::ecdsa::VerifyingKey::from_sec1_bytes(compressed).map_err(|_| BadSignature)?;
+            Algorithm::Es256k => {
+                let key =
+                    k256::ecdsa::VerifyingKey::from_sec1_bytes(&self.bytes).map_err(|_| BadSignature)?;
                 let signature =
                     k256::ecdsa::Signature::from_slice(signature.as_bytes()).map_err(|_| BadSignature)?;
                 if signature.normalize_s() != signature {
@@ -177,33 +176,35 @@ impl PublicKey {
                 }
                 key.verify_prehash(digest, &signature).map_err(|_| BadSignature)
             }
-            Point::EdDsa(_) => Err(BadSignature),
+            Algorithm::EdDsa => Err(BadSignature),
         }
     }
 }
 
 impl From<&p256::ecdsa::VerifyingKey> for PublicKey {
     fn from(key: &p256::ecdsa::VerifyingKey) -> Self {
-        let (compressed, y) = sec1_parts(key.to_sec1_point(false).as_bytes());
-        Self(Point::Es256 { compressed, y })
+        let (bytes, y) = sec1_parts(key.to_sec1_point(false).as_bytes());
+        Self { algorithm: Algorithm::Es256, bytes, y }
     }
 }
 
 impl From<&k256::ecdsa::VerifyingKey> for PublicKey {
     fn from(key: &k256::ecdsa::VerifyingKey) -> Self {
-        let (compressed, y) = sec1_parts(key.to_sec1_point(false).as_bytes());
-        Self(Point::Es256k { compressed, y })
+        let (bytes, y) = sec1_parts(key.to_sec1_point(false).as_bytes());
+        Self { algorithm: Algorithm::Es256k, bytes, y }
     }
 }
 
 impl From<&ed25519_dalek::VerifyingKey> for PublicKey {
     fn from(key: &ed25519_dalek::VerifyingKey) -> Self {
-        Self(Point::EdDsa(key.to_bytes()))
+        let mut bytes = [0; SEC1_LEN];
+        bytes[..ED25519_LEN].copy_from_slice(key.as_bytes());
+        Self { algorithm: Algorithm::EdDsa, bytes, y: [0; 32] }
     }
 }
 
 /// Splits an uncompressed point of a 256-bit curve (SEC1, section 2.3.3) into its compressed form and `y`.
-fn sec1_parts(uncompressed: &[u8]) -> ([u8; 33], [u8; 32]) {
+fn sec1_parts(uncompressed: &[u8]) -> ([u8; SEC1_LEN], [u8; 32]) {
     let mut y = [0; 32];
     y.copy_from_slice(&uncompressed[33..]);
     let mut compressed = [0; 33];

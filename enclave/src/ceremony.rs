@@ -17,7 +17,7 @@ use crate::notice::notice;
 use crate::payload::SealPayload;
 use crate::refuse::{Refuse, refuse};
 use crate::report_key::{REPORT_SEED_LEN, ReportKey};
-use crate::secret::{self, Inside, Secret};
+use crate::secret::{self, Secret};
 use crate::state_file::{Slot, State};
 use crate::tpm::{AuthValue, Ceremony, PcrState, Relay, SealPolicy, TpmError};
 
@@ -237,12 +237,7 @@ impl Enclave {
         let (root, report_key) = {
             let life = self.life();
             let unlocked = life.unlocked()?;
-            secret::run(|inside| {
-                (
-                    Root::from_bytes(inside, unlocked.root.danger_bytes(inside)),
-                    ReportKey::from_seed(inside, unlocked.report_key.danger_seed(inside)),
-                )
-            })
+            (unlocked.root.danger_copy(), unlocked.report_key.danger_copy())
         };
         reseal(&mut tpm, &next, &root, &report_key, &auth, &counter_auth, nv_index, &mut |change| {
             let life = self.life();
@@ -323,18 +318,16 @@ fn reseal(
 /// A root from the operating system's and the TPM's randomness, so that neither alone decides it, and a report key.
 fn born(tpm: &mut Ceremony<'_>) -> Result<(Root, ReportKey), Refuse> {
     let chip = tpm.random().map_err(tpm_refused)?;
-    secret::run(|inside| {
-        let host = drawn::<32>(inside)?;
-        let seed = drawn::<REPORT_SEED_LEN>(inside)?;
-        let root = Root::combine(inside, &mut [("os", &host), ("tpm", &chip)]);
-        Ok((root, ReportKey::from_seed(inside, seed.expose(inside))))
-    })
+    let host = drawn::<32>()?;
+    let seed = drawn::<REPORT_SEED_LEN>()?;
+    let root = secret::run(|inside| Root::combine(inside, &mut [("os", &host), ("tpm", &chip)]));
+    Ok((root, ReportKey::from_seed(seed)))
 }
 
 /// Secret bytes of the operating system's randomness.
-fn drawn<const N: usize>(inside: &Inside) -> Result<Secret<N>, Refuse> {
+fn drawn<const N: usize>() -> Result<Secret<N>, Refuse> {
     let mut drawn = Ok(());
-    let secret = Secret::filled(inside, |bytes| drawn = getrandom::fill(bytes));
+    let secret = secret::run(|inside| Secret::filled(inside, |bytes| drawn = getrandom::fill(bytes)));
     drawn.map_err(no_randomness)?;
     Ok(secret)
 }

@@ -1,5 +1,6 @@
 //! The enclave's side of the channel: a static key in secret memory, and every operation of the channel with it.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,23 +14,25 @@ use crate::secret::{self, Secret};
 /// # Errors
 /// As [`ChannelKey::load_or_create`].
 pub fn load_or_create(path: &Path) -> Result<ChannelKey, KeyError> {
-    let held = secret::run(|inside| {
-        let mut read = Ok(());
-        let secret = Secret::filled(inside, |secret| {
-            read = match create_secret(path, secret) {
-                Err(KeyError::Create { source, .. })
-                    if source.kind() == std::io::ErrorKind::AlreadyExists =>
-                {
+    // Boxed: see `Flat`.
+    let mut failed: Option<Box<KeyError>> = None;
+    let secret = secret::run(|inside| {
+        Secret::filled(inside, |secret| {
+            let made = match create_secret(path, secret) {
+                Err(KeyError::Create { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
                     read_secret(path, secret)
                 }
                 result => result,
             };
-        });
-        read?;
-        let public = PublicKey::from(&StaticSecret::from(*secret.expose(inside)));
-        Ok(HeldKey { public: ChannelPublic::from_bytes(public.to_bytes()), secret })
-    })?;
-    Ok(ChannelKey::held_by(Arc::new(held)))
+            failed = made.err().map(Box::new);
+        })
+    });
+    if let Some(error) = failed {
+        return Err(*error);
+    }
+    let public =
+        secret::run(|inside| PublicKey::from(&StaticSecret::from(*secret.expose(inside))).to_bytes());
+    Ok(ChannelKey::held_by(Arc::new(HeldKey { secret, public: ChannelPublic::from_bytes(public) })))
 }
 
 struct HeldKey {

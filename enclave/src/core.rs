@@ -382,11 +382,10 @@ impl Enclave {
         let info = path.info();
         let (public_key, derived_id, made) = secret::run(|inside| {
             let key = unlocked.root.derive(inside, binding, path.algorithm(), &info);
-            let public_key = key.public_key();
-            let derived_id = public_key.key_id();
-            let is_recorded = key_id.is_none_or(|recorded| recorded == derived_id);
-            (public_key, derived_id, is_recorded.then(|| key.sign(payload, verify)))
-        });
+            let may_sign = |derived: &KeyId| key_id.is_none_or(|recorded| recorded == *derived);
+            key.sign_if(inside, may_sign, payload, verify)
+        })
+        .parts();
         let made = made.ok_or_else(|| key_mismatch(*key_id, derived_id))?.map_err(not_signed)?;
         self.mark_era_used(unlocked)?;
         // Last of all: the session may have run out meanwhile, or a quote that failed may have ended it. One that
@@ -534,7 +533,7 @@ fn key_mismatch(recorded: Option<KeyId>, derived: KeyId) -> Refuse {
 
 fn not_signed(error: SignError) -> Refuse {
     let code = match error {
-        SignError::NotForEdDsa { .. } => RefusalCode::PayloadUnsuitable,
+        SignError::KeccakForEdDsa | SignError::DigestForEdDsa => RefusalCode::PayloadUnsuitable,
         SignError::SelfCheck => RefusalCode::Internal,
     };
     refuse(code, error.to_string())

@@ -11,8 +11,8 @@ use hkdf::Hkdf;
 use sha2::Sha256;
 
 use crate::durable;
-use crate::secret::{self, Inside, Secret, SecretBytes};
-use crate::tpm::AuthValue;
+use crate::secret::{self, Secret, SecretBytes};
+use crate::tpm::{AUTH_LEN, AuthValue};
 
 /// Bytes of the credential.
 const CREDENTIAL_LEN: usize = 32;
@@ -34,30 +34,44 @@ impl Credential {
     /// # Errors
     /// Any error of the file system, a file that others may read or write, and one that holds something else.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
-        secret::run(|inside| match durable::read_capped(path, 2 * CREDENTIAL_LEN + 2) {
-            Ok(text) => {
-                let text = SecretBytes::new(inside, text);
+        let mut read = Ok(());
+        let text = secret::run(|inside| {
+            let text = durable::read_capped(path, 2 * CREDENTIAL_LEN + 2).unwrap_or_else(|error| {
+                read = Err(error);
+                Vec::new()
+            });
+            SecretBytes::new(inside, text)
+        });
+        match read {
+            Ok(()) => {
                 check_private(&std::fs::metadata(path)?, rustix::process::geteuid().as_raw())?;
-                Self::parse(inside, text.expose(inside))
+                Self::parse(&text)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut drawn = Ok(());
-                let secret =
-                    Secret::<CREDENTIAL_LEN>::filled(inside, |secret| drawn = getrandom::fill(secret));
-                drawn.map_err(io::Error::other)?;
-                durable::create(path, hex::encode(secret.expose(inside)).as_bytes())?;
-                Ok(Self(secret))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::create(path),
             Err(error) => Err(error),
-        })
+        }
     }
 
-    fn parse(inside: &Inside, text: &[u8]) -> io::Result<Self> {
-        let mut decoded = Ok(());
-        let secret =
-            Secret::filled(inside, |secret| decoded = hex::decode_to_slice(text.trim_ascii(), secret));
-        decoded.map_err(|_| io::Error::other("expected 64 hex digits"))?;
-        Ok(Self(secret))
+    fn create(path: &Path) -> io::Result<Self> {
+        let mut made = Ok(());
+        let secret = secret::run(|inside| {
+            let mut drawn = Ok(());
+            let secret = Secret::<CREDENTIAL_LEN>::filled(inside, |secret| drawn = getrandom::fill(secret));
+            made = drawn
+                .map_err(io::Error::other)
+                .and_then(|()| durable::create(path, hex::encode(secret.expose(inside)).as_bytes()));
+            secret
+        });
+        made.map(|()| Self(secret))
+    }
+
+    fn parse(text: &SecretBytes) -> io::Result<Self> {
+        let mut is_hex = false;
+        let secret = secret::run(|inside| {
+            let text = text.expose(inside).trim_ascii();
+            Secret::filled(inside, |secret| is_hex = hex::decode_to_slice(text, secret).is_ok())
+        });
+        if is_hex { Ok(Self(secret)) } else { Err(io::Error::other("expected 64 hex digits")) }
     }
 
     /// The auth value of the sealed object.
@@ -73,13 +87,13 @@ impl Credential {
     }
 
     fn expand(&self, label: &[u8]) -> AuthValue {
-        secret::run(|inside| {
-            AuthValue::filled(inside, |auth| {
+        AuthValue::new(secret::run(|inside| {
+            Secret::filled(inside, |auth: &mut [u8; AUTH_LEN]| {
                 Hkdf::<Sha256>::new(None, self.0.expose(inside))
                     .expand(label, auth)
                     .expect("32 bytes are one hash");
             })
-        })
+        }))
     }
 }
 

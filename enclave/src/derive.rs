@@ -7,7 +7,7 @@ use sealstone_attestation::{Algorithm, Binding, PublicKey};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::secret::{self, Inside, Secret};
+use crate::secret::{self, Flat, Inside, Secret};
 use crate::signing_key::SigningKey;
 
 /// Bytes of a root.
@@ -23,11 +23,20 @@ const INTERNAL_LABEL: &[u8] = b"sealstone/internal/v1";
 #[allow(missing_debug_implementations, reason = "a root is never printed")]
 pub struct Root(Secret<ROOT_LEN>);
 
+/// As the secret that it is.
+impl Flat for Root {}
+
 impl Root {
     /// A copy of the root, for example out of an unsealed payload.
     #[must_use]
     pub fn from_bytes(inside: &Inside, bytes: &[u8; ROOT_LEN]) -> Self {
         Self(Secret::copied(inside, bytes))
+    }
+
+    /// A copy that its owner wipes on its own.
+    #[must_use]
+    pub fn danger_copy(&self) -> Self {
+        secret::run(|inside| Self::from_bytes(inside, self.danger_bytes(inside)))
     }
 
     /// A root from parts, all of which are needed: `HKDF-Extract(label, lp(name) ‖ lp(part) ‖ …)`, sorted by

@@ -4,7 +4,7 @@ use sealstone_attestation::{AuthorityDigest, Manifest};
 
 use crate::derive::{ROOT_LEN, Root};
 use crate::report_key::{REPORT_SEED_LEN, ReportKey};
-use crate::secret::{self, SecretBytes};
+use crate::secret::{self, Secret, SecretBytes};
 
 /// Bytes of the payload; a TPM seals at most 128.
 const PAYLOAD_LEN: usize = ROOT_LEN + 32 + 8 + REPORT_SEED_LEN;
@@ -40,21 +40,31 @@ impl SealPayload {
     /// Parses unsealed bytes; `None` if they are not a payload.
     #[must_use]
     pub fn decode(unsealed: &SecretBytes) -> Option<Self> {
-        secret::run(|inside| {
+        if unsealed.len() != PAYLOAD_LEN {
+            return None;
+        }
+        let (mut authority, mut version) = ([0; 32], [0; 8]);
+        let root = secret::run(|inside| {
+            let (root, rest) = split(unsealed.expose(inside));
+            let (named, rest) = split(rest);
+            authority = *named;
+            version = *split(rest).0;
+            Root::from_bytes(inside, root)
+        });
+        let seed = secret::run(|inside| {
             let bytes = unsealed.expose(inside);
-            if bytes.len() != PAYLOAD_LEN {
-                return None;
-            }
-            let (root, rest) = bytes.split_first_chunk::<ROOT_LEN>()?;
-            let (authority, rest) = rest.split_first_chunk::<32>()?;
-            let (version, rest) = rest.split_first_chunk::<8>()?;
-            let seed = rest.first_chunk::<REPORT_SEED_LEN>()?;
-            Some(Self {
-                root: Root::from_bytes(inside, root),
-                authority: AuthorityDigest::from_bytes(*authority),
-                least_version: u64::from_be_bytes(*version),
-                report_key: ReportKey::from_seed(inside, seed),
-            })
+            Secret::copied(inside, bytes.last_chunk().expect("the payload ends with the seed"))
+        });
+        Some(Self {
+            root,
+            authority: AuthorityDigest::from_bytes(authority),
+            least_version: u64::from_be_bytes(version),
+            report_key: ReportKey::from_seed(seed),
         })
     }
+}
+
+/// The next field of a payload whose length was checked.
+fn split<const N: usize>(bytes: &[u8]) -> (&[u8; N], &[u8]) {
+    bytes.split_first_chunk().expect("a payload holds its fields")
 }

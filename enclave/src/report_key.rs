@@ -20,9 +20,18 @@ pub struct ReportKey {
 impl ReportKey {
     /// From its seed.
     #[must_use]
-    pub fn from_seed(inside: &Inside, seed: &[u8; REPORT_SEED_LEN]) -> Self {
-        let public = SigningKey::from_bytes(seed).verifying_key();
-        Self { seed: Secret::copied(inside, seed), public }
+    pub fn from_seed(seed: Secret<REPORT_SEED_LEN>) -> Self {
+        let public =
+            secret::run(|inside| SigningKey::from_bytes(seed.expose(inside)).verifying_key().to_bytes());
+        let public = VerifyingKey::from_bytes(&public).expect("the public half of a seed is a point");
+        Self { seed, public }
+    }
+
+    /// A copy that its owner wipes on its own.
+    #[must_use]
+    pub fn danger_copy(&self) -> Self {
+        let seed = secret::run(|inside| Secret::copied(inside, self.seed.expose(inside)));
+        Self { seed, public: self.public }
     }
 
     /// The public half.
@@ -36,10 +45,11 @@ impl ReportKey {
     /// The public half is the seed's own, computed above: RFC 8032 signing with a foreign one would leak the key.
     #[must_use]
     pub fn sign(&self, labelled: &[u8]) -> Signature64 {
-        secret::run(|inside| {
+        let signature = secret::run(|inside| {
             let expanded = ExpandedSecretKey::from(self.seed.expose(inside));
-            Signature64::from_bytes(raw_sign::<Sha512>(&expanded, labelled, &self.public).to_bytes())
-        })
+            raw_sign::<Sha512>(&expanded, labelled, &self.public).to_bytes()
+        });
+        Signature64::from_bytes(signature)
     }
 
     /// The seed, for sealing only.

@@ -3,13 +3,13 @@
 use ed25519_dalek::Signer;
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use p256::elliptic_curve::{Curve, bigint};
-use sealstone_attestation::{Algorithm, PublicKey, Signature64};
+use sealstone_attestation::{Algorithm, KeyId, PublicKey, Signature64};
 use sealstone_wire::request::Payload;
 use sha2::{Digest, Sha256};
 use sha3::Keccak256;
 use thiserror::Error;
 
-use crate::secret::Inside;
+use crate::secret::{Flat, Inside};
 
 /// Key material of an ECDSA key: 256 bits of the group plus 128, so that the bias of the reduction is below
 /// 2⁻¹²⁸ (FIPS 186-5, appendix A.2.1; 64 more bits would do).
@@ -41,15 +41,86 @@ pub struct Made {
     pub recovery_id: Option<u8>,
 }
 
+/// What became of a signature, in bytes that were all written: [`SigningKey::sign_if`] returns it from a secret stack.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    public_key: PublicKey,
+    key_id: KeyId,
+    signature: [u8; 64],
+    digest: [u8; 32],
+    recovery_id: u8,
+    status: u8,
+}
+
+/// Every field is made of bytes, so there is no padding.
+impl Flat for Outcome {}
+
+const _: () = assert!(
+    size_of::<Outcome>() == size_of::<PublicKey>() + size_of::<KeyId>() + 64 + 32 + 2
+        && size_of::<PublicKey>() == 66
+        && size_of::<KeyId>() == 32
+);
+
+impl Outcome {
+    /// In place of a recovery id.
+    const NO_RECOVERY_ID: u8 = u8::MAX;
+
+    const SIGNED: u8 = 0;
+    const NOT_ASKED: u8 = 1;
+    const SELF_CHECK: u8 = 2;
+    const KECCAK_FOR_EDDSA: u8 = 3;
+    const DIGEST_FOR_EDDSA: u8 = 4;
+
+    fn new(public_key: PublicKey, key_id: KeyId, result: Option<Result<Made, SignError>>) -> Self {
+        let mut outcome = Self {
+            public_key,
+            key_id,
+            signature: [0; 64],
+            digest: [0; 32],
+            recovery_id: Self::NO_RECOVERY_ID,
+            status: Self::SIGNED,
+        };
+        match result {
+            Some(Ok(made)) => {
+                outcome.signature = *made.signature.as_bytes();
+                outcome.digest = made.digest;
+                outcome.recovery_id = made.recovery_id.unwrap_or(Self::NO_RECOVERY_ID);
+            }
+            None => outcome.status = Self::NOT_ASKED,
+            Some(Err(SignError::SelfCheck)) => outcome.status = Self::SELF_CHECK,
+            Some(Err(SignError::KeccakForEdDsa)) => outcome.status = Self::KECCAK_FOR_EDDSA,
+            Some(Err(SignError::DigestForEdDsa)) => outcome.status = Self::DIGEST_FOR_EDDSA,
+        }
+        outcome
+    }
+
+    /// The key, its id, and what it made, if it was to sign.
+    #[must_use]
+    pub fn parts(self) -> (PublicKey, KeyId, Option<Result<Made, SignError>>) {
+        let result = match self.status {
+            Self::SIGNED => Some(Ok(Made {
+                signature: Signature64::from_bytes(self.signature),
+                digest: self.digest,
+                recovery_id: (self.recovery_id != Self::NO_RECOVERY_ID).then_some(self.recovery_id),
+            })),
+            Self::NOT_ASKED => None,
+            Self::KECCAK_FOR_EDDSA => Some(Err(SignError::KeccakForEdDsa)),
+            Self::DIGEST_FOR_EDDSA => Some(Err(SignError::DigestForEdDsa)),
+            _ => Some(Err(SignError::SelfCheck)),
+        };
+        (self.public_key, self.key_id, result)
+    }
+}
+
 /// Why a key does not sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SignError {
+    /// The caller asked Ed25519 for a hash that it does not have.
+    #[error("EdDSA signs the message itself: expected a message without a hash name, found keccak256")]
+    KeccakForEdDsa,
     /// The caller asked Ed25519 for a digest; it signs messages only.
-    #[error("EdDSA signs the message itself: expected a message without a hash name, found {found}")]
-    NotForEdDsa {
-        /// What was asked for.
-        found: &'static str,
-    },
+    #[error("EdDSA signs the message itself: expected a message without a hash name, found a bare digest")]
+    DigestForEdDsa,
     /// A fault: the signature did not verify under the key that made it, and was destroyed.
     #[error("the signature just made does not verify; a fault in memory or processor is likely")]
     SelfCheck,
@@ -95,12 +166,26 @@ impl SigningKey {
         }
     }
 
+    /// Signs if `may_sign` says so of the key's id, and tells all that may leave the operation.
+    pub fn sign_if(
+        &self,
+        _: &Inside,
+        may_sign: impl FnOnce(&KeyId) -> bool,
+        payload: &Payload,
+        verify: bool,
+    ) -> Outcome {
+        let public_key = self.public_key();
+        let key_id = public_key.key_id();
+        let result = may_sign(&key_id).then(|| self.sign(payload, verify));
+        Outcome::new(public_key, key_id, result)
+    }
+
     /// Signs; with `verify` the signature is checked under the public key before it is returned.
     ///
     /// ECDSA nonces are RFC 6979 with SHA-256, whatever hashed the message, and S is low.
     ///
     /// # Errors
-    /// [`SignError::NotForEdDsa`] for a payload that Ed25519 cannot sign, [`SignError::SelfCheck`] if the
+    /// [`SignError::KeccakForEdDsa`] and [`SignError::DigestForEdDsa`] for a payload that Ed25519 cannot sign, [`SignError::SelfCheck`] if the
     /// signature does not verify.
     pub fn sign(&self, payload: &Payload, verify: bool) -> Result<Made, SignError> {
         match self {
@@ -137,8 +222,8 @@ impl SigningKey {
             Self::EdDsa(key) => {
                 let message = match payload {
                     Payload::Message(message) => message,
-                    Payload::MessageKeccak(_) => return Err(SignError::NotForEdDsa { found: "keccak256" }),
-                    Payload::Digest(_) => return Err(SignError::NotForEdDsa { found: "a bare digest" }),
+                    Payload::MessageKeccak(_) => return Err(SignError::KeccakForEdDsa),
+                    Payload::Digest(_) => return Err(SignError::DigestForEdDsa),
                 };
                 let signature = key.sign(message);
                 if verify {

@@ -2,11 +2,12 @@
 //! `/proc/PID/mem`, and in which secrets live ([`Secret`], [`SecretBytes`]) and are worked with ([`run`]).
 //!
 //! Whoever works with a secret does it inside [`run`]: on a secret stack, with a secret heap. The token [`Inside`]
-//! proves it; without one no secret can be made or read. What an operation returns leaves the secret pages, so it
-//! returns what is public, or a [`Secret`].
+//! proves it; without one no secret can be made or read. What an operation returns leaves the secret pages: it must be
+//! public, or a [`Secret`], and [`Flat`], so that nothing else leaves with it.
 //!
 //! A secret has no `Clone`, no `Debug` and no `Deref`.
 
+mod flat;
 mod heap;
 mod mapping;
 mod registers;
@@ -18,6 +19,7 @@ mod watch;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
+pub use flat::Flat;
 use heap::SecretHeap;
 use mapping::Mapping;
 pub use mapping::{Kind, SecretMemoryError};
@@ -103,11 +105,11 @@ pub struct Inside {
 /// Runs an operation with secrets: its stack and its heap are secret pages; the stack and the registers are wiped
 /// when it returns, and a heap object when it is freed.
 ///
-/// Inside another operation it just runs.
+/// Inside another operation it just runs. What it writes outside, through references, should be [`Flat`] as well.
 ///
 /// # Panics
 /// When the operation panics, without its message: it may have been built from secrets.
-pub fn run<R>(operation: impl FnOnce(&Inside) -> R) -> R {
+pub fn run<R: Flat>(operation: impl FnOnce(&Inside) -> R) -> R {
     let inside = Inside { _here: PhantomData };
     if stack::inside() { operation(&inside) } else { mapped().stacks.run(|| operation(&inside)) }
 }

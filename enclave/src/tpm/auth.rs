@@ -10,10 +10,10 @@ pub const AUTH_LEN: usize = 32;
 pub struct AuthValue(Secret<AUTH_LEN>);
 
 impl AuthValue {
-    /// An auth value that `fill` writes in place, from zeros.
+    /// An auth value of these bytes.
     #[must_use]
-    pub fn filled(inside: &Inside, fill: impl FnOnce(&mut [u8; AUTH_LEN])) -> Self {
-        Self(Secret::filled(inside, fill))
+    pub fn new(bytes: Secret<AUTH_LEN>) -> Self {
+        Self(bytes)
     }
 
     /// The bytes as the TPM uses them: it strips trailing zeros before it stores an auth value or makes it part of
@@ -36,7 +36,7 @@ mod tests {
         secret::run(|inside| {
             let mut trimmed_len = |position: usize, value| {
                 bytes[position] = value;
-                AuthValue::filled(inside, |auth| *auth = bytes).trimmed(inside).len()
+                AuthValue::new(Secret::copied(inside, &bytes)).trimmed(inside).len()
             };
             assert_eq!(trimmed_len(0, 0), 0);
             assert_eq!(trimmed_len(3, 7), 4);

@@ -71,15 +71,16 @@ impl<'r> Ceremony<'r> {
             let count = u16::try_from(wanted).expect("32 bytes at most");
             let command = Command::new(TpmCc::GetRandom, Vec::new(), parameters(&[&TpmUint16::new(count)]));
             let response = self.link.authentic(&mut self.hmac, command, Use::encrypt_only())?;
-            filled += secret::run(|inside| {
-                let bytes = response.sized_buffer(inside)?;
-                // A TPM may give fewer; each round brings one at least.
-                if bytes.is_empty() || bytes.len() > wanted {
-                    return Err(malformed(TpmCc::GetRandom, "one to as many bytes as were asked for"));
-                }
-                random.change(inside, |random| random[filled..][..bytes.len()].copy_from_slice(bytes));
-                Ok(bytes.len())
-            })?;
+            let given = response.sized_buffer_len()?;
+            // A TPM may give fewer; each round brings one at least.
+            if given == 0 || given > wanted {
+                return Err(malformed(TpmCc::GetRandom, "one to as many bytes as were asked for"));
+            }
+            secret::run(|inside| {
+                let bytes = response.sized_buffer(inside);
+                random.change(inside, |random| random[filled..][..given].copy_from_slice(bytes));
+            });
+            filled += given;
         }
         Ok(random)
     }

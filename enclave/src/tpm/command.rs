@@ -10,6 +10,8 @@ use super::relay::FRAME_MAX;
 use crate::secret::{self, Inside, SecretBytes};
 
 const HEADER_LEN: usize = 10;
+/// Bytes of the size of a sized buffer.
+const SIZE_LEN: usize = 2;
 /// An authorisation with the empty password: handle, no nonce, continueSession clear, no password.
 const EMPTY_PASSWORD_LEN: u32 = 9;
 
@@ -99,24 +101,17 @@ pub(super) struct Response {
 }
 
 impl Response {
-    /// Takes parameters as they came, has `decrypt` decrypt them where they are then.
-    pub(super) fn decrypted<E>(
-        inside: &Inside,
-        code: TpmCc,
-        handles: &[u8],
-        parameters: &[u8],
-        decrypt: impl FnOnce(&mut [u8]) -> Result<(), E>,
-    ) -> Result<Self, E> {
-        let mut parameters = SecretBytes::new(inside, parameters.to_vec());
-        decrypt(parameters.expose_mut(inside))?;
-        Ok(Self { code, handles: handles.to_vec(), parameters })
+    /// The response of these handles and parameters, which are in secret memory since before they were decrypted.
+    pub(super) fn new(code: TpmCc, handles: &[u8], parameters: SecretBytes) -> Self {
+        Self { code, handles: handles.to_vec(), parameters }
     }
 
     /// The parameters of a response without sessions.
     pub(super) fn bare(code: TpmCc, frame: &Frame<'_>) -> Result<Self, TpmError> {
         let (handles, parameters) = frame.split_handles(code)?;
         let parameters = if frame.has_sessions { split_sized(code, parameters)?.0 } else { parameters };
-        secret::run(|inside| Self::decrypted(inside, code, handles, parameters, |_| Ok::<_, TpmError>(())))
+        let parameters = secret::run(|inside| SecretBytes::new(inside, parameters.to_vec()));
+        Ok(Self::new(code, handles, parameters))
     }
 
     /// The one handle that the response gives. Handles are never authentic: what is behind one is decided by the
@@ -126,17 +121,27 @@ impl Response {
         Ok(u32::from_be_bytes(*bytes))
     }
 
-    /// The parameters as a structure without secrets: its buffers are never wiped.
+    /// The parameters as a structure without secrets: it is parsed in ordinary memory.
     pub(super) fn parse<R: TpmUnmarshalBody>(&self) -> Result<R, TpmError> {
-        secret::run(|inside| R::unmarshal_body(&self.handles, self.parameters.expose(inside)))
+        let mut public = vec![0; self.parameters.len()];
+        secret::run(|inside| public.copy_from_slice(self.parameters.expose(inside)));
+        R::unmarshal_body(&self.handles, &public)
             .map_err(|_| malformed(self.code, "parameters as Part 3 has them"))
     }
 
-    /// The parameters as one sized buffer, which can be secret.
-    pub(super) fn sized_buffer<'a>(&'a self, inside: &'a Inside) -> Result<&'a [u8], TpmError> {
+    /// That the parameters are one sized buffer, and how many bytes it has. The size is never secret.
+    pub(super) fn sized_buffer_len(&self) -> Result<usize, TpmError> {
+        let mut size = [0; SIZE_LEN];
         let wrong = || malformed(self.code, "one sized buffer");
-        let (size, bytes) = self.parameters.expose(inside).split_first_chunk().ok_or_else(wrong)?;
-        if usize::from(u16::from_be_bytes(*size)) == bytes.len() { Ok(bytes) } else { Err(wrong()) }
+        let len = self.parameters.len().checked_sub(SIZE_LEN).ok_or_else(wrong)?;
+        secret::run(|inside| size.copy_from_slice(&self.parameters.expose(inside)[..SIZE_LEN]));
+        if usize::from(u16::from_be_bytes(size)) == len { Ok(len) } else { Err(wrong()) }
+    }
+
+    /// The bytes of the one sized buffer, which can be secret, after [`sized_buffer_len`](Self::sized_buffer_len)
+    /// said that there is one.
+    pub(super) fn sized_buffer<'a>(&'a self, inside: &'a Inside) -> &'a [u8] {
+        &self.parameters.expose(inside)[SIZE_LEN..]
     }
 
     /// That there are no parameters.

@@ -106,12 +106,12 @@ impl Ceremony<'_> {
         let command = Command::new(TpmCc::NvRead, handles, range);
         let usage = Use::authorise(auth).encrypt_response();
         let response = self.link.authentic(&mut self.hmac, command, usage)?;
-        secret::run(|inside| {
-            let value = response.sized_buffer(inside)?;
-            let value =
-                value.try_into().map_err(|_| malformed(TpmCc::NvRead, "the eight bytes of a counter"))?;
-            Ok(u64::from_be_bytes(value))
-        })
+        let mut value = [0; COUNTER_LEN as usize];
+        if response.sized_buffer_len()? != value.len() {
+            return Err(malformed(TpmCc::NvRead, "the eight bytes of a counter"));
+        }
+        secret::run(|inside| value.copy_from_slice(response.sized_buffer(inside)));
+        Ok(u64::from_be_bytes(value))
     }
 
     /// Whether the TPM holds an index with this handle. Authenticated.

@@ -16,7 +16,7 @@ use tpm2_protocol::data::{Tpm2bEccParameter, TpmsEccPoint};
 use super::command::parameters;
 use super::error::TpmError;
 use super::kdf::NameHash;
-use crate::secret::{self, Inside, SecretBytes};
+use crate::secret::{self, SecretBytes};
 
 /// The purpose of a salt, in KDFe and as the OAEP label (there with its NUL).
 const LABEL: &[u8] = b"SECRET";
@@ -66,14 +66,30 @@ impl SaltKey {
 
     /// A fresh salt for this key, of as many bytes as its name's hash has.
     pub(super) fn salt(&self) -> Result<Salt, TpmError> {
-        secret::run(|inside| match &self.key {
-            Key::Rsa(key) => self.encrypt_to(inside, key),
-            Key::P256(key) => self.agree_with(inside, key),
-            Key::P384(key) => self.agree_with(inside, key),
-        })
+        let mut encrypted = Vec::new();
+        // Boxed: see `Flat`.
+        let mut failed: Option<Box<TpmError>> = None;
+        let secret = secret::run(|inside| {
+            let salt = match &self.key {
+                Key::Rsa(key) => self.encrypt_to(key),
+                Key::P256(key) => self.agree_with(key),
+                Key::P384(key) => self.agree_with(key),
+            };
+            let (secret, told) = salt.unwrap_or_else(|error| {
+                failed = Some(Box::new(error));
+                (Vec::new(), Vec::new())
+            });
+            encrypted = told;
+            SecretBytes::new(inside, secret)
+        });
+        match failed {
+            Some(error) => Err(*error),
+            None => Ok(Salt { secret, encrypted }),
+        }
     }
 
-    fn encrypt_to(&self, inside: &Inside, key: &RsaPublicKey) -> Result<Salt, TpmError> {
+    /// A salt, and what tells it to the TPM.
+    fn encrypt_to(&self, key: &RsaPublicKey) -> Result<(Vec<u8>, Vec<u8>), TpmError> {
         let mut secret = vec![0; self.hash.len()];
         getrandom::fill(&mut secret)?;
         let encrypted = match self.hash {
@@ -82,10 +98,10 @@ impl SaltKey {
         };
         let encrypted =
             encrypted.map_err(|_| TpmError::UnusableKey { what: "expected an RSA key that OAEP can use" })?;
-        Ok(Salt { secret: SecretBytes::new(inside, secret), encrypted })
+        Ok((secret, encrypted))
     }
 
-    fn agree_with<C>(&self, inside: &Inside, key: &PublicKey<C>) -> Result<Salt, TpmError>
+    fn agree_with<C>(&self, key: &PublicKey<C>) -> Result<(Vec<u8>, Vec<u8>), TpmError>
     where
         C: CurveArithmetic,
         FieldBytesSize<C>: ModulusSize,
@@ -98,7 +114,7 @@ impl SaltKey {
         let (key_x, _) = coordinates(key);
         let secret = self.hash.kdfe(shared.raw_secret_bytes(), LABEL, &x, &key_x);
         let point = TpmsEccPoint { x: ecc_parameter(&x), y: ecc_parameter(&y) };
-        Ok(Salt { secret: SecretBytes::new(inside, secret), encrypted: parameters(&[&point]) })
+        Ok((secret, parameters(&[&point])))
     }
 }
 

@@ -123,7 +123,8 @@ impl Ceremony<'_> {
         let usage = Use::authorise(auth).encrypt_response();
         let command = Command::new(TpmCc::Unseal, handles, parameters(&[]));
         let response = self.link.authentic(&mut self.policy, command, usage)?;
-        secret::run(|inside| Ok(SecretBytes::new(inside, response.sized_buffer(inside)?.to_vec())))
+        response.sized_buffer_len()?;
+        Ok(secret::run(|inside| SecretBytes::new(inside, response.sized_buffer(inside).to_vec())))
     }
 
     /// Makes the storage key that sealed objects are children of. Authenticated.

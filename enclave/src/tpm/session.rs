@@ -13,7 +13,7 @@ use super::command::{Command, Frame, Response, SecretCommand, malformed, split_s
 use super::error::TpmError;
 use super::kdf::{DIGEST_LEN, hmac_sha256, kdfa, sha256};
 use super::salt::Salt;
-use crate::secret::{self, Inside, Secret};
+use crate::secret::{self, Inside, Secret, SecretBytes};
 
 /// Bytes of every nonce, the enclave's and the TPM's: as long as the session's hash.
 pub(super) const NONCE_LEN: usize = DIGEST_LEN;
@@ -92,12 +92,13 @@ impl Session {
     /// Encrypts and authenticates a command under a fresh nonce.
     pub(super) fn prepare(&self, mut command: Command, usage: Use<'_>) -> Result<Prepared, TpmError> {
         let nonce_caller = fresh_nonce()?;
-        secret::run(|inside| {
+        let frame = secret::run(|inside| {
             if usage.attributes.contains(TpmaSession::DECRYPT) {
                 self.encrypt(inside, usage, &nonce_caller, &mut command.parameters);
             }
-            Ok(self.authorised(inside, &command, nonce_caller, usage))
-        })
+            self.authorised(inside, &command, &nonce_caller, usage)
+        });
+        Ok(Prepared { frame, code: command.code, nonce_caller })
     }
 
     /// The same for a command whose first parameter is a secret: it is encrypted, whatever `usage` says.
@@ -108,12 +109,14 @@ impl Session {
     ) -> Result<Prepared, TpmError> {
         let usage = usage.encrypt_command();
         let nonce_caller = fresh_nonce()?;
-        secret::run(|inside| {
+        let code = command.code;
+        let frame = secret::run(|inside| {
             let command = command.encrypted(inside, |parameters| {
                 self.encrypt(inside, usage, &nonce_caller, parameters);
             });
-            Ok(self.authorised(inside, &command, nonce_caller, usage))
-        })
+            self.authorised(inside, &command, &nonce_caller, usage)
+        });
+        Ok(Prepared { frame, code, nonce_caller })
     }
 
     /// Encrypts the sized buffer that parameters begin with.
@@ -129,9 +132,9 @@ impl Session {
         &self,
         inside: &Inside,
         command: &Command,
-        nonce_caller: [u8; NONCE_LEN],
+        nonce_caller: &[u8; NONCE_LEN],
         usage: Use<'_>,
-    ) -> Prepared {
+    ) -> Vec<u8> {
         // Over the encrypted parameters, and over what each handle must stand for.
         let names: Vec<u8> =
             command.handles.iter().flat_map(|handle| handle.name.as_bytes()).copied().collect();
@@ -139,10 +142,9 @@ impl Session {
         let attributes = usage.attributes.bits();
         let hmac = hmac_sha256(
             &self.hmac_key(inside, usage.auth),
-            &[&cp_hash, &nonce_caller, &self.nonce_tpm, &[attributes]],
+            &[&cp_hash, nonce_caller, &self.nonce_tpm, &[attributes]],
         );
-        let authorisation = authorisation(self.handle, &nonce_caller, attributes, &hmac);
-        Prepared { frame: command.frame(TpmSt::Sessions, &authorisation), code: command.code, nonce_caller }
+        command.frame(TpmSt::Sessions, &authorisation(self.handle, nonce_caller, attributes, &hmac))
     }
 
     /// Verifies, decrypts and splits the response to a prepared command. The TPM's nonce rolls only if it verifies.
@@ -179,18 +181,19 @@ impl Session {
         if attributes & !TpmaSession::AUDIT_EXCLUSIVE.bits() != usage.attributes.bits() {
             return Err(not_authentic("the response's session attributes are not the command's"));
         }
-        let response = secret::run(|inside| {
-            Response::decrypted(inside, code, handles, parameters, |parameters| {
-                if usage.attributes.contains(TpmaSession::ENCRYPT) {
-                    let (key, iv) =
-                        self.cfb_key_and_iv(inside, usage.auth, &nonce_tpm, &prepared.nonce_caller);
-                    let secret = first_buffer(parameters)
-                        .ok_or_else(|| malformed(code, "an encrypted sized buffer"))?;
-                    cfb_mode::Decryptor::<Aes128>::new((&key).into(), (&iv).into()).decrypt(secret);
-                }
-                Ok::<_, TpmError>(())
-            })
-        })?;
+        let is_encrypted = usage.attributes.contains(TpmaSession::ENCRYPT);
+        if is_encrypted && first_len(parameters).is_none() {
+            return Err(malformed(code, "an encrypted sized buffer"));
+        }
+        let parameters = secret::run(|inside| {
+            let mut parameters = parameters.to_vec();
+            if is_encrypted && let Some(secret) = first_buffer(&mut parameters) {
+                let (key, iv) = self.cfb_key_and_iv(inside, usage.auth, &nonce_tpm, &prepared.nonce_caller);
+                cfb_mode::Decryptor::<Aes128>::new((&key).into(), (&iv).into()).decrypt(secret);
+            }
+            SecretBytes::new(inside, parameters)
+        });
+        let response = Response::new(code, handles, parameters);
         self.nonce_tpm = nonce_tpm;
         Ok(response)
     }
@@ -221,6 +224,12 @@ fn fresh_nonce() -> Result<[u8; NONCE_LEN], TpmError> {
     let mut nonce = [0; NONCE_LEN];
     getrandom::fill(&mut nonce)?;
     Ok(nonce)
+}
+
+/// How many bytes the sized buffer has that parameters begin with.
+fn first_len(parameters: &[u8]) -> Option<usize> {
+    let (size, rest) = parameters.split_first_chunk()?;
+    Some(usize::from(u16::from_be_bytes(*size))).filter(|len| *len <= rest.len())
 }
 
 /// The bytes of the sized buffer that parameters begin with.
@@ -265,7 +274,6 @@ mod tests {
 
     use super::super::command::parameters;
     use super::*;
-    use crate::secret::SecretBytes;
 
     const SALT: u8 = 5;
     const PLAINTEXT: [u8; 7] = [0, 5, 10, 20, 30, 40, 50];
@@ -282,7 +290,8 @@ mod tests {
 
     /// For as long as the tests run.
     fn auth(value: u8) -> &'static AuthValue {
-        Box::leak(Box::new(secret::run(|inside| AuthValue::filled(inside, |auth| *auth = [value; 32]))))
+        let bytes = secret::run(|inside| Secret::copied(inside, &[value; 32]));
+        Box::leak(Box::new(AuthValue::new(bytes)))
     }
 
     fn unseal() -> (Prepared, Use<'static>) {
@@ -297,8 +306,9 @@ mod tests {
         let nonce_tpm = [3; NONCE_LEN];
         let mut body = PLAINTEXT.to_vec();
         let session = session();
-        let (key, iv) = secret::run(|inside| {
-            session.cfb_key_and_iv(inside, usage.auth, &nonce_tpm, &prepared.nonce_caller)
+        let (mut key, mut iv) = ([0; CFB_KEY_LEN], [0; CFB_KEY_LEN]);
+        secret::run(|inside| {
+            (key, iv) = session.cfb_key_and_iv(inside, usage.auth, &nonce_tpm, &prepared.nonce_caller);
         });
         cfb_mode::Encryptor::<Aes128>::new((&key).into(), (&iv).into()).encrypt(&mut body[2..]);
         let rp_hash = sha256(&[&[0; 4], &TpmCc::Unseal.value().to_be_bytes(), &body]);
@@ -317,7 +327,8 @@ mod tests {
         let response = answer(&prepared, usage);
         let mut session = session();
         let opened = session.accept(&response, &prepared, usage).unwrap();
-        secret::run(|inside| assert_eq!(opened.sized_buffer(inside).unwrap(), &PLAINTEXT[2..]));
+        assert_eq!(opened.sized_buffer_len(), Ok(PLAINTEXT.len() - 2));
+        secret::run(|inside| assert_eq!(opened.sized_buffer(inside), &PLAINTEXT[2..]));
         let (next, _) = unseal();
         assert!(matches!(session.accept(&response, &next, usage), Err(TpmError::NotAuthentic { .. })));
     }

@@ -1,7 +1,7 @@
 //! A machine with a TPM, its enrolled endorsement key, and a secret sealed in it.
 
 use sealstone_attestation::{PcrBank, PublicArea};
-use sealstone_enclave::secret::{self, SecretBytes};
+use sealstone_enclave::secret::{self, Secret, SecretBytes};
 use sealstone_enclave::tpm::{AuthValue, Ceremony, PcrState, SealPolicy, SealedBlob, TpmError};
 use tpm2_protocol::TpmUnmarshal;
 use tpm2_protocol::data::{Tpm2bPrivate, Tpm2bPublic, TpmRh, TpmtPublic};
@@ -22,7 +22,7 @@ pub const SEAL_AUTH: [u8; 32] = *b"the auth value of a sealed thing";
 pub const COUNTER_AUTH: [u8; 32] = *b"the auth value of the counter..\0";
 
 pub fn auth(value: [u8; 32]) -> AuthValue {
-    secret::run(|inside| AuthValue::filled(inside, |auth| *auth = value))
+    AuthValue::new(secret::run(|inside| Secret::copied(inside, &value)))
 }
 
 /// The known bytes as a secret.

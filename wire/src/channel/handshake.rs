@@ -33,8 +33,8 @@ enum State {
     /// KK's two messages.
     Noise(Box<HandshakeState>),
     /// Keys are agreed; the initiator's proof that it is there now is outstanding.
-    Confirm(StatelessTransportState),
-    Done(StatelessTransportState),
+    Confirm(Box<StatelessTransportState>),
+    Done(Box<StatelessTransportState>),
     Failed,
 }
 
@@ -69,8 +69,7 @@ impl Handshake {
                 .local_private_key(NO_KEY)?
                 .remote_public_key(peer.as_bytes())?
                 .prologue(&prologue)?;
-            let noise = if initiator { builder.build_initiator() } else { builder.build_responder() };
-            noise.map(Box::new)
+            if initiator { builder.build_initiator() } else { builder.build_responder() }
         });
         Ok(Self { initiator, state: State::Noise(noise.map_err(reason)?), holder })
     }
@@ -86,7 +85,7 @@ impl Handshake {
                 let mut message = [0; MESSAGE];
                 let length = sheltered(&*self.holder, || noise.write_message(&[], &mut message));
                 let length = length.map_err(reason)?;
-                append_frame(frames, &message[..length])?;
+                append_frame(frames, &message[..*length])?;
                 self.advance(noise)
             }
             State::Confirm(transport) if self.initiator => {

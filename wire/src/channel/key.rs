@@ -41,10 +41,24 @@ pub trait StaticKey: Send + Sync {
 }
 
 /// [`StaticKey::shelter`] with a result.
-pub(super) fn sheltered<R>(holder: &dyn StaticKey, operation: impl FnOnce() -> R) -> R {
-    let (mut operation, mut result) = (Some(operation), None);
-    holder.shelter(&mut || result = operation.take().map(|operation| operation()));
-    result.expect("a holder runs the operation that it shelters")
+///
+/// What comes out is a pointer to what the operation made: moved by itself, its padding would bring out whatever was
+/// in that place before.
+pub(super) fn sheltered<T>(
+    holder: &dyn StaticKey,
+    operation: impl FnOnce() -> Result<T, snow::Error>,
+) -> Result<Box<T>, snow::Error> {
+    let (mut operation, mut made, mut failed) = (Some(operation), None, None);
+    holder.shelter(&mut || match operation.take().map(|operation| operation()) {
+        Some(Ok(result)) => made = Some(Box::new(result)),
+        Some(Err(error)) => failed = Some(Box::new(error)),
+        None => {}
+    });
+    match (made, failed) {
+        (Some(made), _) => Ok(made),
+        (None, Some(error)) => Err(*error),
+        (None, None) => Err(snow::Error::Input),
+    }
 }
 
 /// A static key pair of this side.

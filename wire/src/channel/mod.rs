@@ -50,7 +50,12 @@ pub struct Channel {
 
 impl Channel {
     /// The halves of a finished handshake, with the number of messages that went each way already.
-    fn new(transport: StatelessTransportState, holder: Arc<dyn StaticKey>, sent: u64, received: u64) -> Self {
+    fn new(
+        transport: Box<StatelessTransportState>,
+        holder: Arc<dyn StaticKey>,
+        sent: u64,
+        received: u64,
+    ) -> Self {
         let session = Arc::new(Session { transport, holder, broken: AtomicBool::new(false) });
         Self {
             sealer: Sealer { session: Arc::clone(&session), next: sent, scratch: Vec::new() },
@@ -61,7 +66,7 @@ impl Channel {
 
 /// What both halves share. The two directions have keys of their own, so sharing needs no lock.
 struct Session {
-    transport: StatelessTransportState,
+    transport: Box<StatelessTransportState>,
     holder: Arc<dyn StaticKey>,
     /// Set by the first failure of either half, for ever.
     broken: AtomicBool,
