@@ -1,5 +1,5 @@
-//! The tests' ordinary allocator: the system's, watched. It looks through each block that is freed for what must
-//! never have been in one, and counts what a thread allocates.
+//! The tests' ordinary allocator: the system's, watched. It looks through each block that a watching thread frees for
+//! what must never have been in one, and counts what a thread allocates.
 #![allow(unsafe_code, reason = "an allocator of the tests; every block says why it is sound")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -15,11 +15,13 @@ static WATCHED_LEN: AtomicUsize = AtomicUsize::new(0);
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
     static ALLOCATED: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Watches for a secret in ordinary blocks from now on.
+/// Watches for a secret in the ordinary blocks that this thread frees from now on.
 pub(super) fn watch(secret: &[u8]) {
+    WATCHING.set(true);
     let start = secret.first_chunk().expect("a watched secret has at least eight bytes");
     let number = WATCHED_LEN.fetch_add(1, Ordering::SeqCst);
     WATCHED[number].store(!u64::from_le_bytes(*start), Ordering::SeqCst);
@@ -44,7 +46,7 @@ pub(super) struct Watched;
 
 fn inspect(block: *const u8, len: usize) {
     let watched = WATCHED_LEN.load(Ordering::Relaxed).min(WATCHED_MAX);
-    if watched == 0 || block.is_null() {
+    if !WATCHING.get() || block.is_null() {
         return;
     }
     for offset in 0..len.saturating_sub(7) {
