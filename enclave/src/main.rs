@@ -62,8 +62,9 @@ fn run() -> Result<(), String> {
         }
         Command::PublicKey(config) => {
             begin()?;
-            sandbox::harden_alone();
             let config = load(&config)?;
+            drop(sandbox::harden(config.trace_guard));
+            init_secrets(&config)?;
             println!("{}", load_channel_key(&config.channel_key_file)?.public());
         }
         Command::Serve(config) => serve(&config)?,
@@ -104,17 +105,22 @@ fn begin() -> Result<(), String> {
     sandbox::begin().map_err(|error| format!("cannot begin in safety: {error}"))
 }
 
+fn init_secrets(config: &Config) -> Result<(), String> {
+    let memory = secret::init(config.require_secret_memory, config.signing_threads)
+        .map_err(|error| error.to_string())?;
+    if memory == secret::Kind::Locked {
+        notice("warning: no secret memory; secrets are in locked memory that root can read");
+    }
+    Ok(())
+}
+
 fn serve(config: &Path) -> Result<(), String> {
     begin()?;
     sandbox::descriptors::drop_standard_streams()
         .map_err(|error| format!("cannot let go of standard input and output: {error}"))?;
     let config = load(config)?;
     let protections = Arc::new(sandbox::harden(config.trace_guard));
-    let memory = secret::init(config.require_secret_memory, config.signing_threads)
-        .map_err(|error| error.to_string())?;
-    if memory == secret::Kind::Locked {
-        notice("warning: no secret memory; secrets are in locked memory that root can read");
-    }
+    init_secrets(&config)?;
     let channel_key = load_channel_key(&config.channel_key_file)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
         .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;

@@ -33,6 +33,10 @@ pub const TPM_COMMANDS_MAX: usize = 256;
 /// TPM takes tens of seconds; everything else takes less than one.
 pub const RELAY_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long a whole ceremony may take: one slow key generation and some forty quick steps. Until it is over the root
+/// cannot be locked away.
+pub const CEREMONY_DEADLINE: Duration = Duration::from_secs(180);
+
 /// How long a peer may take for the Noise handshake. Two small frames on a local socket.
 pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 

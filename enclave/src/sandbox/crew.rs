@@ -1,5 +1,6 @@
 //! Every thread that there will ever be: born before the sandbox closes, each confined by its own hand.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
@@ -152,6 +153,7 @@ impl Crew {
             dumpable,
             signals_open: tasks.iter().filter(|task| !blocks_all(task)).map(name_of).collect(),
             files_open,
+            traced: same_tracer(&tasks),
             landlock: restricted.pop().map_or_else(String::new, |(_, found)| found.detail),
         });
         Ok(())
@@ -167,6 +169,11 @@ pub(crate) fn survive(work: impl FnOnce()) -> bool {
 
 fn blocks_all(task: &Status) -> bool {
     task.set("SigBlk") == Some(signals::BLOCKED)
+}
+
+fn same_tracer(tasks: &[Status]) -> bool {
+    let tracers: BTreeSet<_> = tasks.iter().map(|task| task.number("TracerPid")).collect();
+    tracers.len() == 1
 }
 
 fn name_of(task: &Status) -> String {

@@ -5,6 +5,7 @@
 #![allow(unsafe_code, reason = "sets a parameter of the allocator")]
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
@@ -55,5 +56,15 @@ fn lock_memory() -> rustix::io::Result<()> {
     if getrlimit(Resource::Memlock).current.is_some() {
         setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })?;
     }
-    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)
+    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT)?;
+    MEMORY_LOCKED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether the kernel was told to lock all memory, and agreed. What it counts as locked does not tell: secret memory
+/// is counted whatever became of the rest.
+static MEMORY_LOCKED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn is_memory_locked() -> bool {
+    MEMORY_LOCKED.load(Ordering::Relaxed)
 }

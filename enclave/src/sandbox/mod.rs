@@ -57,13 +57,8 @@ pub fn harden(trace_guard: bool) -> Protections {
         None
     };
     let protections = Protections::open(guard);
-    harden_alone();
-    protections
-}
-
-/// The fifth step alone, for a process that is about to end.
-pub fn harden_alone() {
     for (what, error) in limits::give_up() {
         notice(format_args!("warning: {what}: {error}"));
     }
+    protections
 }

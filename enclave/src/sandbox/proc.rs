@@ -15,9 +15,19 @@ const TASKS_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct Kept(Option<File>);
 
+/// `statfs.f_type` of the process file system (statfs(2)).
+pub(super) const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// That of the security file system.
+pub(super) const SECURITYFS_MAGIC: u64 = 0x7363_6673;
+
 impl Kept {
-    pub(super) fn open(path: &str) -> Self {
-        Self(File::open(path).ok())
+    /// The file, if it is on this file system: another that is mounted over it is not the kernel's word.
+    pub(super) fn open(path: &str, file_system: u64) -> Self {
+        let file = File::open(path).ok();
+        Self(file.filter(|file| {
+            rustix::fs::fstatfs(file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(file_system))
+        }))
     }
 
     /// Its text as it is now.
@@ -87,12 +97,15 @@ mod tests {
     #[test]
     fn a_kept_file_tells_what_is_now() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let kept = Kept::open(file.path().to_str().unwrap());
+        let kept = Kept(File::open(file.path()).ok());
         fs::write(file.path(), "one\n").unwrap();
         assert_eq!(kept.read().as_deref(), Some("one"));
         fs::write(file.path(), "two, and longer\n").unwrap();
         assert_eq!(kept.read().as_deref(), Some("two, and longer"));
-        assert_eq!(Kept::open("/nowhere").read(), None);
+        assert_eq!(Kept::open("/nowhere", PROC_SUPER_MAGIC).read(), None);
+        let elsewhere = Kept::open(file.path().to_str().unwrap(), PROC_SUPER_MAGIC);
+        assert_eq!(elsewhere.read(), None, "a file of another file system");
+        assert!(Kept::open("/proc/self/status", PROC_SUPER_MAGIC).read().is_some());
         fs::write(file.path(), vec![b'x'; 2 * FILE_MAX]).unwrap();
         assert_eq!(kept.read().map(|text| text.len()), Some(FILE_MAX));
         fs::write(file.path(), [0xff, 0xfe]).unwrap();

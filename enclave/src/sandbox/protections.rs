@@ -11,8 +11,8 @@ use sealstone_attestation::Protection;
 
 use super::descriptors::DESCRIPTORS_MAX;
 use super::guard::Guard;
-use super::proc::{Kept, Status, limit};
-use super::signals;
+use super::proc::{Kept, PROC_SUPER_MAGIC, SECURITYFS_MAGIC, Status, limit};
+use super::{limits, signals};
 use crate::clock::Uptime;
 use crate::secret;
 
@@ -44,6 +44,8 @@ pub(super) struct Closed {
     pub(super) files_open: Vec<String>,
     /// What Landlock said.
     pub(super) landlock: String,
+    /// Whether all threads had the same tracer.
+    pub(super) traced: bool,
 }
 
 impl Protections {
@@ -53,11 +55,11 @@ impl Protections {
     pub fn open(guard: Option<Guard>) -> Self {
         Self {
             guard,
-            status: Kept::open("/proc/self/status"),
-            limits: Kept::open("/proc/self/limits"),
-            swaps: Kept::open("/proc/swaps"),
-            ptrace_scope: Kept::open("/proc/sys/kernel/yama/ptrace_scope"),
-            lockdown: Kept::open("/sys/kernel/security/lockdown"),
+            status: Kept::open("/proc/self/status", PROC_SUPER_MAGIC),
+            limits: Kept::open("/proc/self/limits", PROC_SUPER_MAGIC),
+            swaps: Kept::open("/proc/swaps", PROC_SUPER_MAGIC),
+            ptrace_scope: Kept::open("/proc/sys/kernel/yama/ptrace_scope", PROC_SUPER_MAGIC),
+            lockdown: Kept::open("/sys/kernel/security/lockdown", SECURITYFS_MAGIC),
             environment_empty: super::environment::is_empty(),
             closed: OnceLock::new(),
             newest: Mutex::new(None),
@@ -135,7 +137,7 @@ impl Protections {
             ),
             protection(
                 "memory_locked",
-                locked >= resident,
+                limits::is_memory_locked() && locked >= resident,
                 format!("VmLck {locked} KiB of VmRSS {resident} KiB"),
             ),
         ]
@@ -187,13 +189,14 @@ impl Protections {
         let guard = self.guard.as_ref().and_then(|guard| u64::try_from(guard.pid()).ok());
         let scope = self.ptrace_scope.read();
         let lockdown = self.lockdown.read();
-        // The first line is a heading; each further line is a swap area.
-        let swaps = self.swaps.read().map(|text| text.lines().count().saturating_sub(1));
+        // The first line is a heading, without which it is no list; each further line is a swap area.
+        let swaps = self.swaps.read().filter(|text| text.starts_with("Filename"));
+        let swaps = swaps.map(|text| text.lines().count() - 1);
         vec![
             // A process has one tracer at most: while there is one, nobody else attaches.
             protection(
                 "tracer_guard",
-                tracer.is_some() && tracer == guard,
+                tracer.is_some() && tracer == guard && self.closed.get().is_some_and(|closed| closed.traced),
                 format!("TracerPid {}, the guard is {}", shown(tracer), shown(guard)),
             ),
             protection(
@@ -349,11 +352,11 @@ mod tests {
     fn a_process_that_says_nothing_has_no_protection() {
         let protections = Protections {
             guard: None,
-            status: Kept::open("/nowhere"),
-            limits: Kept::open("/nowhere"),
-            swaps: Kept::open("/nowhere"),
-            ptrace_scope: Kept::open("/nowhere"),
-            lockdown: Kept::open("/nowhere"),
+            status: Kept::open("/nowhere", PROC_SUPER_MAGIC),
+            limits: Kept::open("/nowhere", PROC_SUPER_MAGIC),
+            swaps: Kept::open("/nowhere", PROC_SUPER_MAGIC),
+            ptrace_scope: Kept::open("/nowhere", PROC_SUPER_MAGIC),
+            lockdown: Kept::open("/nowhere", SECURITYFS_MAGIC),
             environment_empty: None,
             closed: OnceLock::new(),
             newest: Mutex::new(None),

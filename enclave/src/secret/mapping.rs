@@ -43,6 +43,9 @@ pub enum SecretMemoryError {
         /// Why.
         errno: Errno,
     },
+    /// A bug: something worked with secrets before it was said where.
+    #[error("expected to map secret memory before anything uses it, found it mapped")]
+    Twice,
     /// Memory cannot be mapped, locked or protected.
     #[error("cannot {what}: {errno}")]
     Memory {

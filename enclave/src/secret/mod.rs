@@ -23,11 +23,13 @@ pub use flat::Flat;
 use heap::SecretHeap;
 use mapping::Mapping;
 pub use mapping::{Kind, SecretMemoryError};
+use sealstone_wire::limits::{CONNECTIONS_MAX, HANDSHAKES_MAX};
 use slots::{SLOT_LEN, Slot, Slots};
 use stack::Stacks;
 
-/// Stacks besides one for each signing thread: for handshakes, frames, reports, and a ceremony.
-const OTHER_STACKS: usize = 4;
+/// Stacks besides one for each signing thread: one for each thread that serves a connection, so that nobody who
+/// connects can keep the others from theirs, and for ceremony and main thread.
+const OTHER_STACKS: usize = HANDSHAKES_MAX + CONNECTIONS_MAX + 2;
 
 #[cfg(not(test))]
 #[global_allocator]
@@ -71,13 +73,13 @@ impl Pages {
 /// before anything secret is read.
 ///
 /// # Errors
-/// The kernel gives no secret memory and `require` says that nothing else will do, or gives no memory at all.
+/// The kernel gives no secret memory and `require` says that nothing else will do, or gives no memory at all; or there
+/// are pages already.
 pub fn init(require: bool, signing_threads: usize) -> Result<Kind, SecretMemoryError> {
-    if let Some(pages) = PAGES.get() {
-        return Ok(pages.kind);
-    }
     let pages = Pages::map(require, signing_threads + OTHER_STACKS)?;
-    Ok(PAGES.get_or_init(|| pages).kind)
+    let kind = pages.kind;
+    // Whoever was quicker may have got less than is required here.
+    if PAGES.set(pages).is_err() { Err(SecretMemoryError::Twice) } else { Ok(kind) }
 }
 
 /// What the secret pages are made of.
@@ -90,9 +92,9 @@ fn pages() -> Option<&'static Pages> {
     PAGES.get()
 }
 
-/// The pages; tests and benchmarks that never called [`init`] get the best that there is.
+/// The pages. Tests and benchmarks, which never call [`init`], get secret memory or none.
 fn mapped() -> &'static Pages {
-    PAGES.get_or_init(|| Pages::map(false, OTHER_STACKS).expect("the system gives a megabyte of memory"))
+    PAGES.get_or_init(|| Pages::map(true, OTHER_STACKS).unwrap_or_else(|error| panic!("{error}")))
 }
 
 /// Proof that the code that holds it runs inside [`run`].

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Instant;
 
-use sealstone_wire::limits::{RELAY_DEADLINE, TPM_COMMANDS_MAX, TPM_FRAME_MAX};
+use sealstone_wire::limits::{CEREMONY_DEADLINE, RELAY_DEADLINE, TPM_COMMANDS_MAX, TPM_FRAME_MAX};
 use sealstone_wire::reply::Reply;
 
 use super::connection::Connection;
@@ -17,6 +18,7 @@ pub(super) struct ConnectionRelay {
     connection: Arc<Connection>,
     id: u64,
     step: u32,
+    began: Instant,
     answers: Receiver<Relayed>,
 }
 
@@ -25,7 +27,7 @@ impl ConnectionRelay {
     pub(super) fn new(connection: Arc<Connection>, id: u64) -> (Self, SyncSender<Relayed>) {
         // One command is under way at a time, so one answer is ever waiting.
         let (sender, answers) = sync_channel(1);
-        (Self { connection, id, step: 0, answers }, sender)
+        (Self { connection, id, step: 0, began: Instant::now(), answers }, sender)
     }
 }
 
@@ -37,11 +39,17 @@ impl Relay for ConnectionRelay {
                 reason: format!("more than {TPM_COMMANDS_MAX} commands in one ceremony"),
             });
         }
+        let left = CEREMONY_DEADLINE.saturating_sub(self.began.elapsed());
+        if left.is_zero() {
+            return Err(RelayError::Unreachable {
+                reason: format!("the ceremony took longer than {CEREMONY_DEADLINE:?}"),
+            });
+        }
         self.step += 1;
         self.connection.reply(self.id, Reply::Relay { step, command: command.to_vec() });
         let unreachable = |reason: &str| RelayError::Unreachable { reason: reason.to_owned() };
         let (answered, response) =
-            self.answers.recv_timeout(RELAY_DEADLINE).map_err(|error| match error {
+            self.answers.recv_timeout(RELAY_DEADLINE.min(left)).map_err(|error| match error {
                 RecvTimeoutError::Timeout => unreachable("the agent did not relay the command in time"),
                 RecvTimeoutError::Disconnected => unreachable("the agent's connection ended"),
             })?;

@@ -214,6 +214,10 @@ const ACCEPT: &[Entry] = &[
     CHECK,
     QUEUE,
     entry("clock_nanosleep", libc::SYS_clock_nanosleep, &[], "rests when the system has no descriptor left"),
+    Entry {
+        seen: Seen::SomeThread("only if the process is stopped and goes on during that rest"),
+        ..entry("restart_syscall", libc::SYS_restart_syscall, &[], "the kernel goes on with that rest")
+    },
 ];
 
 /// The connections' own.
@@ -261,6 +265,12 @@ const CEREMONY: &[Entry] = &[
     entry("close", libc::SYS_close, &[], "the last to hold a connection that has ended"),
     #[cfg(debug_assertions)]
     CHECK,
+    entry(
+        "clock_nanosleep",
+        libc::SYS_clock_nanosleep,
+        &[],
+        "pauses before a command that the TPM asked to send again",
+    ),
     entry(
         "restart_syscall",
         libc::SYS_restart_syscall,
