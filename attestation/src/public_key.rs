@@ -103,22 +103,36 @@ impl PublicKey {
     /// The key's thumbprint.
     #[must_use]
     pub fn key_id(&self) -> KeyId {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        // RFC 7638, section 3: members in lexicographic order, no white space.
-        let canonical = match &self.0 {
+        /// Unpadded base64 of 32 bytes.
+        const TEXT_LEN: usize = 43;
+        let text = |bytes: &[u8]| {
+            let mut text = [0; TEXT_LEN];
+            URL_SAFE_NO_PAD.encode_slice(bytes, &mut text).expect("32 bytes are 43 digits");
+            text
+        };
+        // RFC 7638, section 3: members in lexicographic order, no white space. Hashed piece by piece: the enclave
+        // does this for each signature.
+        let mut hash = Sha256::new();
+        let mut elliptic = |curve: &str, x: &[u8], y: &[u8]| {
+            hash.update(curve);
+            for piece in [&text(x)[..], br#"","y":""#, &text(y), br#""}"#] {
+                hash.update(piece);
+            }
+        };
+        match &self.0 {
             Point::Es256 { compressed, y } => {
-                format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(&compressed[1..]), text(y))
+                elliptic(r#"{"crv":"P-256","kty":"EC","x":""#, &compressed[1..], y);
             }
             Point::Es256k { compressed, y } => {
-                format!(
-                    r#"{{"crv":"secp256k1","kty":"EC","x":"{}","y":"{}"}}"#,
-                    text(&compressed[1..]),
-                    text(y)
-                )
+                elliptic(r#"{"crv":"secp256k1","kty":"EC","x":""#, &compressed[1..], y);
             }
-            Point::EdDsa(bytes) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(bytes)),
-        };
-        KeyId(Sha256::digest(canonical).into())
+            Point::EdDsa(bytes) => {
+                hash.update(r#"{"crv":"Ed25519","kty":"OKP","x":""#);
+                hash.update(text(bytes));
+                hash.update(r#""}"#);
+            }
+        }
+        KeyId(hash.finalize().into())
     }
 
     /// Verifies a signature over a message: ECDSA over its SHA-256, Ed25519 over the message itself.

@@ -9,7 +9,7 @@ use sealstone_attestation::{
 };
 use sealstone_wire::reply::{RefusalCode, Status};
 use sealstone_wire::request::TpmHints;
-use zeroize::Zeroizing;
+use subtle::ConstantTimeEq;
 
 use crate::core::{Enclave, Life, Unlocked, describe, ending, lock, no_randomness};
 use crate::derive::Root;
@@ -17,7 +17,7 @@ use crate::notice::notice;
 use crate::payload::SealPayload;
 use crate::refuse::{Refuse, refuse};
 use crate::report_key::{REPORT_SEED_LEN, ReportKey};
-use crate::secret;
+use crate::secret::{self, Inside, Secret};
 use crate::state_file::{Slot, State};
 use crate::tpm::{AuthValue, Ceremony, PcrState, Relay, SealPolicy, TpmError};
 
@@ -70,12 +70,13 @@ impl Enclave {
         };
 
         let auth = self.credential.seal_auth();
-        let secret = SealPayload::encode(&root, manifest.manifest(), &report_key);
+        let sealed_secret = SealPayload::encode(&root, manifest.manifest(), &report_key);
         let sealed = policy(manifest.manifest(), nv_index, counter);
-        let blob = tpm.seal(&sealed, &auth, &secret).map_err(tpm_refused)?;
+        let blob = tpm.seal(&sealed, &auth, &sealed_secret).map_err(tpm_refused)?;
         // What cannot be opened again must not be relied on.
         let opened = tpm.unseal(&blob, &sealed, &auth, &counter_auth).map_err(tpm_refused)?;
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(&opened[..], &secret[..])) {
+        let same = secret::run(|inside| opened.expose(inside).ct_eq(sealed_secret.expose(inside)));
+        if !bool::from(same) {
             return Err(refuse(RefusalCode::Internal, "the TPM unsealed something else than was sealed"));
         }
         state.check = Some(root.check_value());
@@ -228,10 +229,12 @@ impl Enclave {
         let (root, report_key) = {
             let life = self.life();
             let unlocked = life.unlocked()?;
-            (
-                Root::from_bytes(unlocked.root.danger_bytes()),
-                ReportKey::from_seed(unlocked.report_key.danger_seed()),
-            )
+            secret::run(|inside| {
+                (
+                    Root::from_bytes(inside, unlocked.root.danger_bytes(inside)),
+                    ReportKey::from_seed(inside, unlocked.report_key.danger_seed(inside)),
+                )
+            })
         };
         reseal(&mut tpm, &next, &root, &report_key, &auth, &counter_auth, nv_index, &mut |change| {
             let life = self.life();
@@ -311,14 +314,21 @@ fn reseal(
 
 /// A root from the operating system's and the TPM's randomness, so that neither alone decides it, and a report key.
 fn born(tpm: &mut Ceremony<'_>) -> Result<(Root, ReportKey), Refuse> {
-    let mut host = Zeroizing::new([0; 32]);
-    let mut chip = Zeroizing::new([0; 32]);
-    let mut seed = Zeroizing::new([0; REPORT_SEED_LEN]);
-    for bytes in [&mut host, &mut seed] {
-        getrandom::fill(&mut bytes[..]).map_err(no_randomness)?;
-    }
-    tpm.random(&mut chip[..]).map_err(tpm_refused)?;
-    Ok((Root::combine(&mut [("os", &host), ("tpm", &chip)]), ReportKey::from_seed(&seed)))
+    let chip = tpm.random().map_err(tpm_refused)?;
+    secret::run(|inside| {
+        let host = drawn::<32>(inside)?;
+        let seed = drawn::<REPORT_SEED_LEN>(inside)?;
+        let root = Root::combine(inside, &mut [("os", &host), ("tpm", &chip)]);
+        Ok((root, ReportKey::from_seed(inside, seed.expose(inside))))
+    })
+}
+
+/// Secret bytes of the operating system's randomness.
+fn drawn<const N: usize>(inside: &Inside) -> Result<Secret<N>, Refuse> {
+    let mut drawn = Ok(());
+    let secret = Secret::filled(inside, |bytes| drawn = getrandom::fill(bytes));
+    drawn.map_err(no_randomness)?;
+    Ok(secret)
 }
 
 /// The manifest, held to what the seal says.

@@ -5,8 +5,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sealstone_attestation::{
-    Binding, BuildInfo, ClockInfo, Envelope, PayloadKind, Protection, Purpose, Quote, QuoteEvidence, Report,
-    ReportDigest, UnixTime, VerifiedManifest, appraise_quote, statement,
+    Binding, BuildInfo, ClockInfo, Envelope, KeyId, PayloadKind, Protection, Purpose, Quote, QuoteEvidence,
+    Report, ReportDigest, UnixTime, VerifiedManifest, appraise_quote, statement,
 };
 pub use sealstone_wire::chain as describe;
 use sealstone_wire::channel::ChannelPublic;
@@ -21,6 +21,7 @@ use crate::derive::Root;
 use crate::receipts::{Entry, ReceiptChain};
 use crate::refuse::{Refuse, refuse};
 use crate::report_key::ReportKey;
+use crate::secret;
 use crate::session::{Challenge, OpenSession};
 use crate::signing_key::SignError;
 use crate::state_file::{State, StateFile};
@@ -341,7 +342,10 @@ impl Enclave {
         if !permitted {
             return Err(not_permitted(path, None));
         }
-        let public_key = unlocked.root.derive(&binding, path).public_key();
+        let info = path.info();
+        let public_key = secret::run(|inside| {
+            unlocked.root.derive(inside, &binding, path.algorithm(), &info).public_key()
+        });
         Ok(Reply::PublicKey { public_key, binding })
     }
 
@@ -373,26 +377,16 @@ impl Enclave {
             KeyPath::Session { hour, .. } => check_session_request(&session, *binding, *hour, *issued_at_ms)?,
         }
 
-        let key = unlocked.root.derive(binding, path);
-        let public_key = key.public_key();
-        let derived_id = public_key.key_id();
-        if let Some(recorded) = key_id
-            && *recorded != derived_id
-        {
-            let detail = format!(
-                "expected key {recorded}, derived {derived_id}: the root, the binding or the record is not the one this address was made with"
-            );
-            return Err(refuse(RefusalCode::KeyMismatch, detail));
-        }
-        let made =
-            key.sign(payload, unlocked.manifest.manifest().enclave().verify_signatures).map_err(|error| {
-                let code = match error {
-                    SignError::NotForEdDsa { .. } => RefusalCode::PayloadUnsuitable,
-                    SignError::SelfCheck => RefusalCode::Internal,
-                };
-                refuse(code, error.to_string())
-            })?;
-        drop(key);
+        let verify = unlocked.manifest.manifest().enclave().verify_signatures;
+        let info = path.info();
+        let (public_key, derived_id, made) = secret::run(|inside| {
+            let key = unlocked.root.derive(inside, binding, path.algorithm(), &info);
+            let public_key = key.public_key();
+            let derived_id = public_key.key_id();
+            let is_recorded = key_id.is_none_or(|recorded| recorded == derived_id);
+            (public_key, derived_id, is_recorded.then(|| key.sign(payload, verify)))
+        });
+        let made = made.ok_or_else(|| key_mismatch(*key_id, derived_id))?.map_err(not_signed)?;
         self.mark_era_used(unlocked)?;
         // Last of all: the session may have run out meanwhile, or a quote that failed may have ended it. One that
         // was renewed in the same state still vouches for this signature.
@@ -523,6 +517,22 @@ fn not_permitted(path: &KeyPath, kind: Option<PayloadKind>) -> Refuse {
     };
     let detail = format!("the manifest permits no {} signature over {how} for {what}", path.algorithm());
     refuse(RefusalCode::NotPermitted, detail)
+}
+
+fn key_mismatch(recorded: Option<KeyId>, derived: KeyId) -> Refuse {
+    let recorded = recorded.map_or_else(|| "none".to_owned(), |recorded| recorded.to_string());
+    let detail = format!(
+        "expected key {recorded}, derived {derived}: the root, the binding or the record is not the one this address was made with"
+    );
+    refuse(RefusalCode::KeyMismatch, detail)
+}
+
+fn not_signed(error: SignError) -> Refuse {
+    let code = match error {
+        SignError::NotForEdDsa { .. } => RefusalCode::PayloadUnsuitable,
+        SignError::SelfCheck => RefusalCode::Internal,
+    };
+    refuse(code, error.to_string())
 }
 
 fn payload_kind(payload: &Payload) -> Result<PayloadKind, Refuse> {

@@ -9,10 +9,9 @@ use std::path::Path;
 
 use hkdf::Hkdf;
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use crate::durable;
-use crate::secret::Secret;
+use crate::secret::{self, Inside, Secret, SecretBytes};
 use crate::tpm::AuthValue;
 
 /// Bytes of the credential.
@@ -35,27 +34,28 @@ impl Credential {
     /// # Errors
     /// Any error of the file system, a file that others may read or write, and one that holds something else.
     pub fn load_or_create(path: &Path) -> io::Result<Self> {
-        match durable::read_capped(path, 2 * CREDENTIAL_LEN + 2) {
+        secret::run(|inside| match durable::read_capped(path, 2 * CREDENTIAL_LEN + 2) {
             Ok(text) => {
-                let text = Zeroizing::new(text);
+                let text = SecretBytes::new(inside, text);
                 check_private(&std::fs::metadata(path)?, rustix::process::geteuid().as_raw())?;
-                Self::parse(&text)
+                Self::parse(inside, text.expose(inside))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let mut drawn = Ok(());
-                let secret = Secret::<CREDENTIAL_LEN>::filled(|secret| drawn = getrandom::fill(secret));
+                let secret =
+                    Secret::<CREDENTIAL_LEN>::filled(inside, |secret| drawn = getrandom::fill(secret));
                 drawn.map_err(io::Error::other)?;
-                let text = Zeroizing::new(hex::encode(secret.expose()));
-                durable::create(path, text.as_bytes())?;
+                durable::create(path, hex::encode(secret.expose(inside)).as_bytes())?;
                 Ok(Self(secret))
             }
             Err(error) => Err(error),
-        }
+        })
     }
 
-    fn parse(text: &[u8]) -> io::Result<Self> {
+    fn parse(inside: &Inside, text: &[u8]) -> io::Result<Self> {
         let mut decoded = Ok(());
-        let secret = Secret::filled(|secret| decoded = hex::decode_to_slice(text.trim_ascii(), secret));
+        let secret =
+            Secret::filled(inside, |secret| decoded = hex::decode_to_slice(text.trim_ascii(), secret));
         decoded.map_err(|_| io::Error::other("expected 64 hex digits"))?;
         Ok(Self(secret))
     }
@@ -73,11 +73,13 @@ impl Credential {
     }
 
     fn expand(&self, label: &[u8]) -> AuthValue {
-        let mut auth = Zeroizing::new([0; 32]);
-        Hkdf::<Sha256>::new(None, self.0.expose())
-            .expand(label, &mut auth[..])
-            .expect("32 bytes are one hash");
-        AuthValue::new(&auth)
+        secret::run(|inside| {
+            AuthValue::filled(inside, |auth| {
+                Hkdf::<Sha256>::new(None, self.0.expose(inside))
+                    .expand(label, auth)
+                    .expect("32 bytes are one hash");
+            })
+        })
     }
 }
 
@@ -111,7 +113,7 @@ mod tests {
         let path = folder.path().join("credential");
         let made = Credential::load_or_create(&path).unwrap();
         let read = Credential::load_or_create(&path).unwrap();
-        assert_eq!(made.0.expose(), read.0.expose());
+        secret::run(|inside| assert_eq!(made.0.expose(inside), read.0.expose(inside)));
     }
 
     #[test]

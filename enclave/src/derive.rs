@@ -3,13 +3,11 @@
 //! `PRK = HKDF-Extract(salt = binding, IKM = root)`, then one HKDF-Expand with the key path's canonical bytes.
 
 use hkdf::Hkdf;
-use sealstone_attestation::{Binding, PublicKey};
-use sealstone_wire::KeyPath;
+use sealstone_attestation::{Algorithm, Binding, PublicKey};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
 
-use crate::secret::Secret;
+use crate::secret::{self, Inside, Secret};
 use crate::signing_key::SigningKey;
 
 /// Bytes of a root.
@@ -26,10 +24,10 @@ const INTERNAL_LABEL: &[u8] = b"sealstone/internal/v1";
 pub struct Root(Secret<ROOT_LEN>);
 
 impl Root {
-    /// Copies the root into secret memory, for example out of an unsealed payload, which its owner wipes.
+    /// A copy of the root, for example out of an unsealed payload.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8; ROOT_LEN]) -> Self {
-        Self(Secret::copied(bytes))
+    pub fn from_bytes(inside: &Inside, bytes: &[u8; ROOT_LEN]) -> Self {
+        Self(Secret::copied(inside, bytes))
     }
 
     /// A root from parts, all of which are needed: `HKDF-Extract(label, lp(name) ‖ lp(part) ‖ …)`, sorted by
@@ -38,30 +36,34 @@ impl Root {
     /// # Panics
     /// Never: names are constants and parts are 32 bytes.
     #[must_use]
-    pub fn combine(parts: &mut [(&str, &Zeroizing<[u8; 32]>)]) -> Self {
+    pub fn combine(inside: &Inside, parts: &mut [(&str, &Secret<32>)]) -> Self {
         parts.sort_by_key(|(name, _)| *name);
-        let mut ikm = Zeroizing::new(Vec::with_capacity(parts.len() * 64));
+        let mut ikm = Vec::new();
         for (name, part) in parts.iter() {
-            for field in [name.as_bytes(), part.as_slice()] {
+            for field in [name.as_bytes(), part.expose(inside)] {
                 sealstone_attestation::lp(&mut ikm, field).expect("names and parts are short");
             }
         }
-        let (mut output, _) = Hkdf::<Sha256>::extract(Some(ROOT_LABEL), &ikm);
-        let root = Self(Secret::filled(|root| root.copy_from_slice(&output)));
-        output.as_mut_slice().zeroize();
-        root
+        let (output, _) = Hkdf::<Sha256>::extract(Some(ROOT_LABEL), &ikm);
+        Self(Secret::filled(inside, |root| root.copy_from_slice(&output)))
     }
 
     /// The bytes, for sealing only.
     #[must_use]
-    pub fn danger_bytes(&self) -> &[u8; ROOT_LEN] {
-        self.0.expose()
+    pub fn danger_bytes<'a>(&'a self, inside: &'a Inside) -> &'a [u8; ROOT_LEN] {
+        self.0.expose(inside)
     }
 
-    /// The key of a path below a binding.
+    /// The key of a path below a binding; `info` is the path's canonical form, [`KeyPath::info`](sealstone_wire::KeyPath::info).
     #[must_use]
-    pub fn derive(&self, binding: &Binding, path: &KeyPath) -> SigningKey {
-        self.expand(binding.as_bytes(), path.algorithm(), &path.info())
+    pub fn derive(
+        &self,
+        inside: &Inside,
+        binding: &Binding,
+        algorithm: Algorithm,
+        info: &[u8],
+    ) -> SigningKey {
+        self.expand(inside, binding.as_bytes(), algorithm, info)
     }
 
     /// A public key that says whether this is the root that was provisioned, and nothing else about it.
@@ -69,30 +71,28 @@ impl Root {
     /// Kept in the state file, so that a wrong part is refused instead of yielding other addresses.
     #[must_use]
     pub fn check_value(&self) -> PublicKey {
-        let algorithm = sealstone_attestation::Algorithm::EdDsa;
-        self.expand(INTERNAL_LABEL, algorithm, b"sealstone/check/v1").public_key()
+        secret::run(|inside| {
+            self.expand(inside, INTERNAL_LABEL, Algorithm::EdDsa, b"sealstone/check/v1").public_key()
+        })
     }
 
-    fn expand(&self, salt: &[u8], algorithm: sealstone_attestation::Algorithm, info: &[u8]) -> SigningKey {
-        let (_, hkdf) = self.prk(salt);
-        SigningKey::from_material(algorithm, |okm| {
+    fn expand(&self, inside: &Inside, salt: &[u8], algorithm: Algorithm, info: &[u8]) -> SigningKey {
+        let (_prk, hkdf) = self.prk(inside, salt);
+        SigningKey::from_material(inside, algorithm, |okm| {
             hkdf.expand(info, okm).expect("48 bytes are below HKDF's limit of 255 hashes");
         })
     }
 
-    /// The PRK, and the same as keyed HMAC state; hmac and sha2 wipe theirs on drop (feature `zeroize`).
-    fn prk(&self, salt: &[u8]) -> (Zeroizing<[u8; 32]>, Hkdf<Sha256>) {
-        let (mut output, hkdf) = Hkdf::<Sha256>::extract(Some(salt), self.0.expose());
-        let mut prk = Zeroizing::new([0; 32]);
-        prk.copy_from_slice(&output);
-        output.as_mut_slice().zeroize();
-        (prk, hkdf)
+    /// The PRK, and the same as keyed HMAC state.
+    fn prk(&self, inside: &Inside, salt: &[u8]) -> ([u8; 32], Hkdf<Sha256>) {
+        let (output, hkdf) = Hkdf::<Sha256>::extract(Some(salt), self.0.expose(inside));
+        (output.into(), hkdf)
     }
 }
 
 impl ConstantTimeEq for Root {
     fn ct_eq(&self, other: &Self) -> subtle::Choice {
-        self.0.expose().as_slice().ct_eq(other.0.expose().as_slice())
+        secret::run(|inside| self.0.expose(inside).as_slice().ct_eq(other.0.expose(inside).as_slice()))
     }
 }
 

@@ -80,11 +80,15 @@ pub fn measure(guard: Option<&Guard>) -> Vec<Protection> {
             "secret_memory",
             secret::kind() == secret::Kind::MemfdSecret,
             match secret::kind() {
-                secret::Kind::MemfdSecret => "root, report key, credential: memfd_secret".to_owned(),
-                secret::Kind::Locked => "root, report key, credential: locked ordinary memory".to_owned(),
+                secret::Kind::MemfdSecret => "memfd_secret".to_owned(),
+                secret::Kind::Locked => "locked ordinary memory".to_owned(),
             },
         ),
-        protection("secret_stacks", false, "an operation's temporaries are on ordinary stacks".to_owned()),
+        protection(
+            "secret_stacks",
+            secret::kind() == secret::Kind::MemfdSecret && secret::run(secret::is_sheltered),
+            "an operation's stack and heap, wiped after it".to_owned(),
+        ),
         // A task has one tracer at most: while the guard is it, nobody else is. Any other tracer is no protection.
         protection(
             "tracer_guard",
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn locked_secrets_alone_are_not_taken_for_a_locked_process() {
-        let held = secret::Secret::<32>::copied(&[1; 32]);
+        let held = secret::run(|inside| secret::Secret::<32>::copied(inside, &[1; 32]));
         assert!(status_kib("VmLck:").unwrap() > 0, "the secrets' pages are locked");
         let protection = measured("memory_locked");
         assert!(!protection.active, "{}", protection.detail);

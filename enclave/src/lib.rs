@@ -13,6 +13,7 @@
 
 pub mod build_info;
 pub mod ceremony;
+pub mod channel_key;
 pub mod clock;
 pub mod config;
 pub mod core;

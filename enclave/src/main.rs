@@ -8,7 +8,7 @@ use sealstone_enclave::config::Config;
 use sealstone_enclave::notice::notice;
 use sealstone_enclave::sandbox::guard::{self, Guard};
 use sealstone_enclave::server::Server;
-use sealstone_enclave::{build_info, core, credential, harden, secret, state_file};
+use sealstone_enclave::{build_info, channel_key, core, credential, harden, secret, state_file};
 use sealstone_wire::address::Listener;
 use sealstone_wire::channel::ChannelKey;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -57,7 +57,7 @@ fn run() -> Result<(), String> {
         Command::Version => println!("sealstone-enclave {}", env!("CARGO_PKG_VERSION")),
         Command::PublicKey(config) => {
             let config = load(&config)?;
-            println!("{}", channel_key(&config.channel_key_file)?.public());
+            println!("{}", load_channel_key(&config.channel_key_file)?.public());
         }
         Command::Serve(config) => serve(&load(&config)?)?,
     }
@@ -86,8 +86,8 @@ fn load(path: &Path) -> Result<Config, String> {
     Config::load(path).map_err(|error| core::describe(&error))
 }
 
-fn channel_key(path: &Path) -> Result<ChannelKey, String> {
-    ChannelKey::load_or_create(path)
+fn load_channel_key(path: &Path) -> Result<ChannelKey, String> {
+    channel_key::load_or_create(path)
         .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
 }
 
@@ -105,11 +105,12 @@ fn serve(config: &Config) -> Result<(), String> {
     // First of all: while there is one thread, nothing secret, and a dumpable process.
     let guard = trace_guard(config.trace_guard);
     harden::harden();
-    let memory = secret::init(config.require_secret_memory).map_err(|error| error.to_string())?;
+    let memory = secret::init(config.require_secret_memory, config.signing_threads)
+        .map_err(|error| error.to_string())?;
     if memory == secret::Kind::Locked {
         notice("warning: no secret memory; secrets are in locked memory that root can read");
     }
-    let channel_key = channel_key(&config.channel_key_file)?;
+    let channel_key = load_channel_key(&config.channel_key_file)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
         .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;
     let file = state_file::StateFile::at(&config.state_file);

@@ -4,7 +4,7 @@
 use std::io::Write;
 
 /// Writes one line; `text` never holds a secret.
-pub fn notice(text: &str) {
+pub fn notice(text: impl std::fmt::Display) {
     // Nobody is left to be told.
     drop(writeln!(std::io::stderr(), "sealstone-enclave: {text}"));
 }

@@ -5,7 +5,7 @@ use ed25519_dalek::{SigningKey, VerifyingKey};
 use sealstone_attestation::Signature64;
 use sha2::Sha512;
 
-use crate::secret::Secret;
+use crate::secret::{self, Inside, Secret};
 
 /// Bytes of the seed (RFC 8032).
 pub const REPORT_SEED_LEN: usize = 32;
@@ -20,9 +20,9 @@ pub struct ReportKey {
 impl ReportKey {
     /// From its seed.
     #[must_use]
-    pub fn from_seed(seed: &[u8; REPORT_SEED_LEN]) -> Self {
+    pub fn from_seed(inside: &Inside, seed: &[u8; REPORT_SEED_LEN]) -> Self {
         let public = SigningKey::from_bytes(seed).verifying_key();
-        Self { seed: Secret::copied(seed), public }
+        Self { seed: Secret::copied(inside, seed), public }
     }
 
     /// The public half.
@@ -36,13 +36,15 @@ impl ReportKey {
     /// The public half is the seed's own, computed above: RFC 8032 signing with a foreign one would leak the key.
     #[must_use]
     pub fn sign(&self, labelled: &[u8]) -> Signature64 {
-        let expanded = ExpandedSecretKey::from(self.seed.expose());
-        Signature64::from_bytes(raw_sign::<Sha512>(&expanded, labelled, &self.public).to_bytes())
+        secret::run(|inside| {
+            let expanded = ExpandedSecretKey::from(self.seed.expose(inside));
+            Signature64::from_bytes(raw_sign::<Sha512>(&expanded, labelled, &self.public).to_bytes())
+        })
     }
 
     /// The seed, for sealing only.
     #[must_use]
-    pub fn danger_seed(&self) -> &[u8; REPORT_SEED_LEN] {
-        self.seed.expose()
+    pub fn danger_seed<'a>(&'a self, inside: &'a Inside) -> &'a [u8; REPORT_SEED_LEN] {
+        self.seed.expose(inside)
     }
 }

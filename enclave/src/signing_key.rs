@@ -8,7 +8,8 @@ use sealstone_wire::request::Payload;
 use sha2::{Digest, Sha256};
 use sha3::Keccak256;
 use thiserror::Error;
-use zeroize::{Zeroize, Zeroizing};
+
+use crate::secret::Inside;
 
 /// Key material of an ECDSA key: 256 bits of the group plus 128, so that the bias of the reduction is below
 /// 2⁻¹²⁸ (FIPS 186-5, appendix A.2.1; 64 more bits would do).
@@ -17,7 +18,8 @@ const ECDSA_MATERIAL_LEN: usize = 48;
 /// Key material of an Ed25519 key: its RFC 8032 seed.
 const ED25519_MATERIAL_LEN: usize = 32;
 
-/// A private key with its public half. No `Clone`, no `Debug`; every variant wipes itself on drop.
+/// A private key with its public half. No `Clone`, no `Debug`. It is made, used and dropped in one secret operation, whose
+/// stack is then wiped.
 #[allow(missing_debug_implementations, reason = "a private key is never printed")]
 pub enum SigningKey {
     /// P-256.
@@ -54,24 +56,20 @@ pub enum SignError {
 }
 
 impl SigningKey {
-    /// Makes a key of this algorithm; `fill` writes the material, which is wiped before this returns.
-    pub fn from_material(algorithm: Algorithm, fill: impl FnOnce(&mut [u8])) -> Self {
+    /// Makes a key of this algorithm; `fill` writes the material.
+    pub fn from_material(_: &Inside, algorithm: Algorithm, fill: impl FnOnce(&mut [u8])) -> Self {
         match algorithm {
             Algorithm::Es256 => {
                 let scalar = ecdsa_scalar(fill, &p256::NistP256::ORDER);
-                Self::Es256(
-                    p256::ecdsa::SigningKey::from_slice(&scalar[..]).expect("1 ≤ d < n by construction"),
-                )
+                Self::Es256(p256::ecdsa::SigningKey::from_slice(&scalar).expect("1 ≤ d < n by construction"))
             }
             Algorithm::Es256k => {
                 let scalar = ecdsa_scalar(fill, &k256::Secp256k1::ORDER);
-                Self::Es256k(
-                    k256::ecdsa::SigningKey::from_slice(&scalar[..]).expect("1 ≤ d < n by construction"),
-                )
+                Self::Es256k(k256::ecdsa::SigningKey::from_slice(&scalar).expect("1 ≤ d < n by construction"))
             }
             Algorithm::EdDsa => {
-                let mut seed = Zeroizing::new([0; ED25519_MATERIAL_LEN]);
-                fill(&mut seed[..]);
+                let mut seed = [0; ED25519_MATERIAL_LEN];
+                fill(&mut seed);
                 Self::EdDsa(ed25519_dalek::SigningKey::from_bytes(&seed))
             }
         }
@@ -158,6 +156,15 @@ impl SigningKey {
     }
 }
 
+/// Makes the tables of multiples of each curve's generator, which the libraries otherwise make at first use. They are
+/// public.
+pub fn make_tables() {
+    use p256::elliptic_curve::Group;
+    let one = p256::ProjectivePoint::mul_by_generator(&p256::Scalar::ONE);
+    let other = k256::ProjectivePoint::mul_by_generator(&k256::Scalar::ONE);
+    std::hint::black_box((one, other));
+}
+
 fn ecdsa_digest(payload: &Payload) -> [u8; 32] {
     match payload {
         Payload::Message(message) => Sha256::digest(message).into(),
@@ -167,16 +174,13 @@ fn ecdsa_digest(payload: &Payload) -> [u8; 32] {
 }
 
 /// `d = (OS2IP(material) mod (n − 1)) + 1`, in constant time (FIPS 186-5, appendix A.2.1).
-fn ecdsa_scalar(fill: impl FnOnce(&mut [u8]), order: &bigint::Odd<bigint::U256>) -> Zeroizing<[u8; 32]> {
-    let mut material = Zeroizing::new([0; ECDSA_MATERIAL_LEN]);
-    fill(&mut material[..]);
-    let mut wide = bigint::U384::from_be_slice(&material[..]);
+fn ecdsa_scalar(fill: impl FnOnce(&mut [u8]), order: &bigint::Odd<bigint::U256>) -> [u8; 32] {
+    let mut material = [0; ECDSA_MATERIAL_LEN];
+    fill(&mut material);
+    let wide = bigint::U384::from_be_slice(&material);
     let below_order = order.as_ref().wrapping_sub(&bigint::U256::ONE);
     let below_order = bigint::NonZero::new(below_order).expect("a curve's order is above 1");
-    let mut d = wide.rem(&below_order).wrapping_add(&bigint::U256::ONE);
-    let mut scalar = Zeroizing::new([0; 32]);
-    scalar.copy_from_slice(d.to_be_bytes().as_ref());
-    wide.zeroize();
-    d.zeroize();
+    let mut scalar = [0; 32];
+    scalar.copy_from_slice(wide.rem(&below_order).wrapping_add(&bigint::U256::ONE).to_be_bytes().as_ref());
     scalar
 }

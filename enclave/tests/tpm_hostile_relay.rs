@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sealstone_enclave::tpm::{Ceremony, FRAME_MAX, RelayError, TpmError};
 use support::commands::{error, is, marshal, response};
 use support::keys::{EK_HANDLE, EkKind};
-use support::node::{COUNTER, Node, SECRET, counter_auth, seal_auth};
+use support::node::{COUNTER, Node, SECRET, counter_auth, seal_auth, secret};
 use support::relay::{Exchange, TapRelay};
 use support::swtpm::Swtpm;
 use tpm2_protocol::TpmUnmarshal;
@@ -84,7 +84,7 @@ fn no_altered_byte_of_a_response_passes() {
                 TpmCc::Unseal | TpmCc::PcrRead => node.unseal(relay, &sealed).map(drop),
                 TpmCc::Create => {
                     let mut ceremony = node.open(relay)?;
-                    ceremony.seal(&sealed.policy, &seal_auth(), &SECRET).map(drop)
+                    ceremony.seal(&sealed.policy, &seal_auth(), &secret(&SECRET)).map(drop)
                 }
                 _ => node.read_counter(relay).map(drop),
             }
@@ -165,7 +165,7 @@ fn a_replayed_response_is_found() {
             let mut twice = || -> Result<(), TpmError> {
                 for _ in 0..2 {
                     ceremony.require_state(&sealed.policy)?;
-                    ceremony.random(&mut [0; 4])?;
+                    ceremony.random()?;
                     ceremony.increment_counter(COUNTER, &counter_auth())?;
                     ceremony.read_counter(COUNTER, &counter_auth())?;
                 }

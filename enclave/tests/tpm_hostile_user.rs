@@ -10,7 +10,7 @@ use sealstone_attestation::PcrBank;
 use sealstone_enclave::tpm::{SealPolicy, TpmError};
 use support::commands::{bare_session, frame, handle, is, marshal, password, response, selection};
 use support::keys::other_storage_key;
-use support::node::{COUNTER, COUNTER_AUTH, Node, PCRS, SECRET, Sealed, counter_auth, seal_auth};
+use support::node::{COUNTER, COUNTER_AUTH, Node, PCRS, SECRET, Sealed, counter_auth, seal_auth, secret};
 use support::relay::TapRelay;
 use tpm2_protocol::basic::TpmUint16;
 use tpm2_protocol::data::{
@@ -54,7 +54,7 @@ fn policy_steps_that_are_skipped_or_confirmed_falsely_leave_the_seal_shut() {
     let policy = SealPolicy { states: node.states(3, 1), counter_index: COUNTER, counter_value };
     let blob = {
         let mut relay = TapRelay::honest(&node.tpm);
-        node.open(&mut relay).unwrap().seal(&policy, &seal_auth(), &SECRET).unwrap()
+        node.open(&mut relay).unwrap().seal(&policy, &seal_auth(), &secret(&SECRET)).unwrap()
     };
     let sealed = Sealed { policy, blob };
     assert_eq!(node.unseal(&mut TapRelay::honest(&node.tpm), &sealed).unwrap(), SECRET);
@@ -92,7 +92,7 @@ fn a_storage_key_of_the_relays_own_is_neither_shown_nor_slipped_under() {
         }
         Ok(response)
     });
-    let refused = node.open(&mut relay).unwrap().seal(&policy, &seal_auth(), &SECRET).unwrap_err();
+    let refused = node.open(&mut relay).unwrap().seal(&policy, &seal_auth(), &secret(&SECRET)).unwrap_err();
     assert!(matches!(refused, TpmError::NotAuthentic { command: TpmCc::CreatePrimary, .. }), "{refused:?}");
 
     // Put behind the handle, as a response or in the command.
@@ -108,7 +108,8 @@ fn a_storage_key_of_the_relays_own_is_neither_shown_nor_slipped_under() {
             }
             Ok(response)
         });
-        let refused = node.open(&mut relay).unwrap().seal(&policy, &seal_auth(), &SECRET).unwrap_err();
+        let refused =
+            node.open(&mut relay).unwrap().seal(&policy, &seal_auth(), &secret(&SECRET)).unwrap_err();
         assert!(matches!(refused, TpmError::Rc { command: TpmCc::Create, .. }), "{refused:?}");
         drop(relay);
         node.tpm.flush_all_objects();
@@ -122,8 +123,11 @@ fn another_sealed_object_behind_the_handle_is_refused() {
     let sealed = node.provision();
     let other = {
         let mut relay = TapRelay::honest(&node.tpm);
-        let blob =
-            node.open(&mut relay).unwrap().seal(&sealed.policy, &seal_auth(), b"another secret").unwrap();
+        let blob = node
+            .open(&mut relay)
+            .unwrap()
+            .seal(&sealed.policy, &seal_auth(), &secret(b"another secret"))
+            .unwrap();
         Sealed { policy: sealed.policy.clone(), blob }
     };
     let swapped = Cell::new(0);

@@ -6,13 +6,17 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use sealstone_attestation::{PcrBank, PcrIndex};
+use sealstone_enclave::secret::{self, Secret};
 use sealstone_enclave::tpm::{
-    AuthValue, Ceremony, PcrState, PolicyError, SECRET_MAX, STATES_MAX, SealPolicy, SealedBlob, TpmError,
+    Ceremony, PcrState, PolicyError, RANDOM_LEN, SECRET_MAX, STATES_MAX, SealPolicy, SealedBlob, TpmError,
 };
 use sha2::{Digest, Sha256};
 use support::commands::{handle, is, password, selection};
 use support::keys::{EK_HANDLE, EkKind};
-use support::node::{COUNTER, COUNTER_AUTH, Node, PCRS, SEAL_AUTH, SECRET, Sealed, counter_auth, seal_auth};
+use support::node::{
+    COUNTER, COUNTER_AUTH, Node, PCRS, SEAL_AUTH, SECRET, Sealed, auth, counter_auth, plain, seal_auth,
+    secret,
+};
 use support::relay::TapRelay;
 use support::swtpm::Swtpm;
 use tpm2_protocol::basic::TpmUint16;
@@ -40,17 +44,17 @@ fn what_was_sealed_for_any_number_of_states_opens_in_the_current_one_and_is_rese
         let counter_value = counter + 1;
         let policy =
             SealPolicy { states: node.states(count, current), counter_index: COUNTER, counter_value };
-        let blob = ceremony.seal(&policy, &seal_auth(), &SECRET).unwrap();
+        let blob = ceremony.seal(&policy, &seal_auth(), &secret(&SECRET)).unwrap();
         // Sealed for the next value: shut until the counter has it.
-        let early = ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap_err();
+        let early = ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).err().unwrap();
         assert_eq!(early, TpmError::CounterMismatch { expected: counter_value, found: counter });
 
         assert_eq!(ceremony.increment_counter(COUNTER, &counter_auth()).unwrap(), counter_value);
         counter = counter_value;
         let opened = ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap();
-        assert_eq!(opened[..], SECRET, "{count} states");
+        assert_eq!(plain(&opened), SECRET, "{count} states");
         if let Some((policy, blob)) = stale.replace((policy, blob)) {
-            let late = ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap_err();
+            let late = ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).err().unwrap();
             assert_eq!(late, TpmError::CounterMismatch { expected: counter - 1, found: counter });
         }
     }
@@ -66,7 +70,7 @@ fn every_kind_of_endorsement_key_carries_a_ceremony_persistent_or_made_anew() {
             let mut ceremony = Ceremony::open(&mut relay, &node.ek, None).unwrap();
             let counter = ceremony.define_counter(COUNTER, &counter_auth()).unwrap();
             let policy = node.policy(counter);
-            let blob = ceremony.seal(&policy, &seal_auth(), &SECRET).unwrap();
+            let blob = ceremony.seal(&policy, &seal_auth(), &secret(&SECRET)).unwrap();
             Sealed { policy, blob }
         };
         // Nothing is at the hinted handle yet; then another key; then the key.
@@ -97,14 +101,14 @@ fn sessions_verify_whatever_zeros_lead_the_coordinates_and_nonces() {
 fn neither_secret_nor_auth_value_crosses_the_relay() {
     let node = Node::start();
     let mut relay = TapRelay::honest(&node.tpm);
-    let mut random = [0; 100];
+    let random;
     {
         let mut ceremony = node.open(&mut relay).unwrap();
         let counter = ceremony.define_counter(COUNTER, &counter_auth()).unwrap();
         let policy = node.policy(counter);
-        let blob = ceremony.seal(&policy, &seal_auth(), &SECRET).unwrap();
-        assert_eq!(ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap()[..], SECRET);
-        ceremony.random(&mut random).unwrap();
+        let blob = ceremony.seal(&policy, &seal_auth(), &secret(&SECRET)).unwrap();
+        assert_eq!(plain(&ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap()), SECRET);
+        random = exposed(&ceremony.random().unwrap());
         ceremony.increment_counter(COUNTER, &counter_auth()).unwrap();
     }
     let secrets = [&SECRET[..], &SEAL_AUTH, &COUNTER_AUTH, &random];
@@ -138,13 +142,13 @@ fn one_ceremony_survives_more_refusals_than_the_tpm_has_slots() {
     let sealed = node.provision();
     let mut relay = TapRelay::honest(&node.tpm);
     let mut ceremony = node.open(&mut relay).unwrap();
-    let wrong = AuthValue::new(&[1; 32]);
+    let wrong = auth([1; 32]);
     for _ in 0..5 {
-        let error = ceremony.unseal(&sealed.blob, &sealed.policy, &wrong, &counter_auth()).unwrap_err();
+        let error = ceremony.unseal(&sealed.blob, &sealed.policy, &wrong, &counter_auth()).err().unwrap();
         assert!(matches!(error, TpmError::Rc { command: TpmCc::Unseal, .. }), "{error:?}");
     }
     let opened = ceremony.unseal(&sealed.blob, &sealed.policy, &seal_auth(), &counter_auth()).unwrap();
-    assert_eq!(opened[..], SECRET);
+    assert_eq!(plain(&opened), SECRET);
 }
 
 #[test]
@@ -213,7 +217,7 @@ fn a_tpm_that_restarts_ends_the_ceremony_and_the_next_one_unseals() {
     let mut relay = TapRelay::honest(&node.tpm);
     let mut ceremony = node.open(&mut relay).unwrap();
     node.tpm.restart();
-    let ended = ceremony.unseal(&sealed.blob, &sealed.policy, &seal_auth(), &counter_auth()).unwrap_err();
+    let ended = ceremony.unseal(&sealed.blob, &sealed.policy, &seal_auth(), &counter_auth()).err().unwrap();
     assert!(matches!(ended, TpmError::Rc { .. }), "{ended:?}");
     drop(ceremony);
     assert_eq!(node.unseal(&mut TapRelay::honest(&node.tpm), &sealed).unwrap(), SECRET);
@@ -360,20 +364,20 @@ fn a_blob_opens_only_under_its_own_policy_and_auth_values() {
     let Sealed { policy, blob } = node.provision();
     let mut relay = TapRelay::honest(&node.tpm);
     let mut ceremony = node.open(&mut relay).unwrap();
-    let wrong = AuthValue::new(&[1; 32]);
+    let wrong = auth([1; 32]);
 
     let other_value = SealPolicy { counter_value: policy.counter_value + 1, ..policy.clone() };
     let other_index = SealPolicy { counter_index: COUNTER + 1, ..policy.clone() };
     let other_states = SealPolicy { states: node.states(2, 0), ..policy.clone() };
     for other in [other_value, other_index, other_states] {
         let refused = ceremony.unseal(&blob, &other, &seal_auth(), &counter_auth());
-        assert_eq!(refused.unwrap_err(), TpmError::OtherPolicy);
+        assert_eq!(refused.err().unwrap(), TpmError::OtherPolicy);
     }
-    let refused = ceremony.unseal(&blob, &policy, &wrong, &counter_auth()).unwrap_err();
+    let refused = ceremony.unseal(&blob, &policy, &wrong, &counter_auth()).err().unwrap();
     assert!(matches!(refused, TpmError::Rc { command: TpmCc::Unseal, .. }), "{refused:?}");
-    let refused = ceremony.unseal(&blob, &policy, &seal_auth(), &wrong).unwrap_err();
+    let refused = ceremony.unseal(&blob, &policy, &seal_auth(), &wrong).err().unwrap();
     assert!(matches!(refused, TpmError::Rc { .. }), "{refused:?}");
-    assert_eq!(ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap()[..], SECRET);
+    assert_eq!(plain(&ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap()), SECRET);
 }
 
 #[test]
@@ -401,7 +405,7 @@ fn a_blob_with_any_byte_altered_does_not_open() {
         let blob: SealedBlob = serde_json::from_value(json).unwrap();
         assert!(ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).is_err(), "no {part}");
     }
-    assert_eq!(ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap()[..], SECRET);
+    assert_eq!(plain(&ceremony.unseal(&blob, &policy, &seal_auth(), &counter_auth()).unwrap()), SECRET);
 }
 
 #[test]
@@ -424,7 +428,7 @@ fn a_cleared_tpm_is_told_apart_from_an_altered_blob() {
     let mut relay = TapRelay::honest(&node.tpm);
     let mut ceremony = node.open(&mut relay).unwrap();
     let refused = ceremony.unseal(&sealed.blob, &sealed.policy, &seal_auth(), &counter_auth());
-    assert_eq!(refused.unwrap_err(), TpmError::OtherParent);
+    assert_eq!(refused.err().unwrap(), TpmError::OtherParent);
     assert_eq!(
         ceremony.read_counter(COUNTER, &counter_auth()),
         Err(TpmError::CounterMissing { index: COUNTER })
@@ -439,10 +443,10 @@ fn what_no_tpm_seals_is_refused_before_the_tpm_is_asked() {
     let state = node.state();
     let seal = |ceremony: &mut Ceremony<'_>, states: Vec<PcrState>| {
         let policy = SealPolicy { states, counter_index: COUNTER, counter_value: 1 };
-        ceremony.seal(&policy, &seal_auth(), &SECRET).unwrap_err()
+        ceremony.seal(&policy, &seal_auth(), &secret(&SECRET)).err().unwrap()
     };
 
-    let too_long = ceremony.seal(&node.policy(1), &seal_auth(), &[0; SECRET_MAX + 1]).unwrap_err();
+    let too_long = ceremony.seal(&node.policy(1), &seal_auth(), &secret(&[0; SECRET_MAX + 1])).unwrap_err();
     assert_eq!(too_long, TpmError::SecretTooLong { max: SECRET_MAX, found: SECRET_MAX + 1 });
     let none = seal(&mut ceremony, vec![]);
     assert_eq!(none, TpmError::Policy(PolicyError::States { found: 0 }));
@@ -461,15 +465,18 @@ fn what_no_tpm_seals_is_refused_before_the_tpm_is_asked() {
 }
 
 #[test]
-fn randomness_fills_buffers_of_every_length_and_differs() {
+fn randomness_is_whole_and_differs() {
     let node = Node::start();
     let mut relay = TapRelay::honest(&node.tpm);
     let mut ceremony = node.open(&mut relay).unwrap();
-    for len in [0, 1, 31, 32, 33, 200] {
-        let (mut one, mut other) = (vec![0; len], vec![0; len]);
-        ceremony.random(&mut one).unwrap();
-        ceremony.random(&mut other).unwrap();
-        assert!(len < 16 || one != other);
-        assert!(len < 16 || one[len - 16..] != [0; 16], "the end of {len} bytes is filled");
-    }
+    let (one, other) = (exposed(&ceremony.random().unwrap()), exposed(&ceremony.random().unwrap()));
+    assert_ne!(one, other);
+    assert!(one[16..] != [0; 16] && other[16..] != [0; 16], "the end is filled");
+}
+
+/// The TPM's randomness as bytes that a test may look at.
+fn exposed(random: &Secret<RANDOM_LEN>) -> [u8; RANDOM_LEN] {
+    let mut plain = [0; RANDOM_LEN];
+    secret::run(|inside| plain = *random.expose(inside));
+    plain
 }

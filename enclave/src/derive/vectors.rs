@@ -9,6 +9,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::Root;
+use crate::secret::{self, Inside};
 use crate::signing_key::SigningKey;
 
 #[derive(Deserialize)]
@@ -78,14 +79,17 @@ impl Vector {
             .collect();
         assert_eq!(binding(self.pcr_bank, &pcrs, &self.transit_key_id).unwrap(), self.binding, "binding");
 
-        let root = Root::from_bytes(&hex::decode(&self.root).unwrap().try_into().unwrap());
-        let (prk, _) = root.prk(self.binding.as_bytes());
-        assert_eq!(hex::encode(prk.as_slice()), self.prk, "prk");
-
         let path = self.path();
         assert_eq!(hex::encode(path.info()), self.info, "info");
+        secret::run(|inside| self.check_key(inside, &path.info()));
+    }
 
-        let key = root.derive(&self.binding, &path);
+    fn check_key(&self, inside: &Inside, info: &[u8]) {
+        let root = Root::from_bytes(inside, &hex::decode(&self.root).unwrap().try_into().unwrap());
+        let (prk, _) = root.prk(inside, self.binding.as_bytes());
+        assert_eq!(hex::encode(prk), self.prk, "prk");
+
+        let key = root.derive(inside, &self.binding, self.algorithm, info);
         let secret: [u8; 32] = match &key {
             SigningKey::Es256(key) => key.to_bytes().into(),
             SigningKey::Es256k(key) => key.to_bytes().into(),

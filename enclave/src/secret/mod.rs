@@ -1,42 +1,128 @@
-//! Where secrets that outlive a request are kept: one small arena of `memfd_secret` memory, which the kernel maps
-//! for nobody else, not even through `/proc/PID/mem`.
+//! Memory that nobody else reads: `memfd_secret` pages, which the kernel maps for nobody, not even through
+//! `/proc/PID/mem`, and in which secrets live ([`Secret`], [`SecretBytes`]) and are worked with ([`run`]).
 //!
-//! A secret has no `Clone`, no `Debug` and no `Deref`: it is filled in place and read through a closure.
+//! Whoever works with a secret does it inside [`run`]: on a secret stack, with a secret heap. The token [`Inside`]
+//! proves it; without one no secret can be made or read. What an operation returns leaves the secret pages, so it
+//! returns what is public, or a [`Secret`].
+//!
+//! A secret has no `Clone`, no `Debug` and no `Deref`.
 
-mod arena;
+mod heap;
+mod mapping;
+mod registers;
+mod slots;
+mod stack;
+#[cfg(test)]
+mod watch;
 
+use std::marker::PhantomData;
 use std::sync::OnceLock;
 
-use arena::{Arena, SLOT_LEN, Slot};
-pub use arena::{ArenaError, Kind};
-use zeroize::Zeroize;
+use heap::SecretHeap;
+use mapping::Mapping;
+pub use mapping::{Kind, SecretMemoryError};
+use slots::{SLOT_LEN, Slot, Slots};
+use stack::Stacks;
 
-static ARENA: OnceLock<Arena> = OnceLock::new();
+/// Stacks besides one for each signing thread: for handshakes, frames, reports, and a ceremony.
+const OTHER_STACKS: usize = 4;
 
-/// Makes the arena. Called once at start, before anything secret is read.
+#[cfg(not(test))]
+#[global_allocator]
+static ALLOCATOR: heap::Allocator<std::alloc::System> = heap::Allocator::over(std::alloc::System);
+
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: heap::Allocator<watch::Watched> = heap::Allocator::over(watch::Watched);
+
+static PAGES: OnceLock<Pages> = OnceLock::new();
+
+/// The secret pages of this process.
+struct Pages {
+    kind: Kind,
+    slots: Slots,
+    heap: SecretHeap,
+    stacks: Stacks,
+}
+
+impl Pages {
+    #[allow(unsafe_code, reason = "hands out the mapping's parts")]
+    fn map(require: bool, stacks: usize) -> Result<Self, SecretMemoryError> {
+        // Before the first operation: made at first use, they are larger than a secret stack.
+        crate::signing_key::make_tables();
+        stack::keep_panics_quiet();
+        let mapping = Mapping::new(require, stacks)?;
+        // SAFETY: each part of the new mapping is given to one owner, has the length that this owner asks for, and
+        // stays mapped as long as the process lives. Stacks have a guard page below.
+        unsafe {
+            Ok(Self {
+                kind: mapping.kind(),
+                slots: Slots::over(mapping.slots()),
+                heap: SecretHeap::over(mapping.heap()),
+                stacks: Stacks::over(mapping.stacks()),
+            })
+        }
+    }
+}
+
+/// Maps the secret pages, with a stack for each of this many signing threads and some more. Called once at start,
+/// before anything secret is read.
 ///
 /// # Errors
 /// The kernel gives no secret memory and `require` says that nothing else will do, or gives no memory at all.
-pub fn init(require: bool) -> Result<Kind, ArenaError> {
-    if let Some(arena) = ARENA.get() {
-        return Ok(arena.kind());
+pub fn init(require: bool, signing_threads: usize) -> Result<Kind, SecretMemoryError> {
+    if let Some(pages) = PAGES.get() {
+        return Ok(pages.kind);
     }
-    let arena = Arena::map(require)?;
-    Ok(ARENA.get_or_init(|| arena).kind())
+    let pages = Pages::map(require, signing_threads + OTHER_STACKS)?;
+    Ok(PAGES.get_or_init(|| pages).kind)
 }
 
-/// What the arena is made of.
+/// What the secret pages are made of.
 #[must_use]
 pub fn kind() -> Kind {
-    arena().kind()
+    mapped().kind
 }
 
-/// The arena; tests and benchmarks that never called [`init`] get the best that there is.
-fn arena() -> &'static Arena {
-    ARENA.get_or_init(|| Arena::map(false).expect("the system gives one page of memory"))
+fn pages() -> Option<&'static Pages> {
+    PAGES.get()
 }
 
-/// `N` secret bytes in the arena, wiped on drop.
+/// The pages; tests and benchmarks that never called [`init`] get the best that there is.
+fn mapped() -> &'static Pages {
+    PAGES.get_or_init(|| Pages::map(false, OTHER_STACKS).expect("the system gives a megabyte of memory"))
+}
+
+/// Proof that the code that holds it runs inside [`run`].
+#[derive(Debug)]
+pub struct Inside {
+    /// Not for another thread, which would be outside.
+    _here: PhantomData<*const ()>,
+}
+
+/// Runs an operation with secrets: its stack and its heap are secret pages; the stack and the registers are wiped
+/// when it returns, and a heap object when it is freed.
+///
+/// Inside another operation it just runs.
+///
+/// # Panics
+/// When the operation panics, without its message: it may have been built from secrets.
+pub fn run<R>(operation: impl FnOnce(&Inside) -> R) -> R {
+    let inside = Inside { _here: PhantomData };
+    if stack::inside() { operation(&inside) } else { mapped().stacks.run(|| operation(&inside)) }
+}
+
+/// Measures whether an operation's stack and heap are secret pages.
+#[must_use]
+pub fn is_sheltered(_: &Inside) -> bool {
+    let on_stack = 0u8;
+    let on_heap = Box::new(0u8);
+    let pages = mapped();
+    pages.stacks.hold(std::hint::black_box(&raw const on_stack))
+        && pages.heap.holds(std::hint::black_box(&raw const *on_heap))
+}
+
+/// `N` secret bytes, wiped on drop.
 #[allow(missing_debug_implementations, reason = "a secret is never printed")]
 pub struct Secret<const N: usize>(Slot);
 
@@ -46,74 +132,75 @@ impl<const N: usize> Secret<N> {
     /// A secret that `fill` writes in place, from zeros.
     ///
     /// # Panics
-    /// When every slot is taken. Secrets are held by a fixed number of owners (root, report key, credential,
-    /// channel key, and their copies during one ceremony), so that is a bug.
+    /// When every slot is taken. Secrets are held by a fixed number of owners, so that is a bug.
     #[must_use]
-    pub fn filled(fill: impl FnOnce(&mut [u8; N])) -> Self {
+    pub fn filled(_: &Inside, fill: impl FnOnce(&mut [u8; N])) -> Self {
         let () = Self::FITS;
-        let mut slot = arena().take().expect("the arena has more slots than there are owners of secrets");
+        let mut slot = mapped().slots.take().expect("there are more slots than owners of secrets");
         fill(slot.bytes_mut().first_chunk_mut().expect("a secret fits one slot"));
         Self(slot)
     }
 
-    /// A copy of bytes, which the caller wipes.
+    /// A copy of bytes.
     #[must_use]
-    pub fn copied(bytes: &[u8; N]) -> Self {
-        Self::filled(|secret| secret.copy_from_slice(bytes))
+    pub fn copied(inside: &Inside, bytes: &[u8; N]) -> Self {
+        Self::filled(inside, |secret| secret.copy_from_slice(bytes))
     }
 
-    /// The bytes, where they are. Whoever copies them out wipes the copy.
+    /// The bytes, where they are.
     #[must_use]
-    pub fn expose(&self) -> &[u8; N] {
+    pub fn expose<'a>(&'a self, _: &'a Inside) -> &'a [u8; N] {
         self.0.bytes().first_chunk().expect("a secret fits one slot")
+    }
+
+    /// Changes the bytes where they are.
+    pub fn change(&mut self, _: &Inside, change: impl FnOnce(&mut [u8; N])) {
+        change(self.0.bytes_mut().first_chunk_mut().expect("a secret fits one slot"));
     }
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        self.bytes_mut().zeroize();
-        arena().give_back(self);
+/// Secret bytes of any number, in the secret heap, wiped on drop.
+#[allow(missing_debug_implementations, reason = "a secret is never printed")]
+pub struct SecretBytes(Vec<u8>);
+
+impl SecretBytes {
+    /// Takes bytes that were put on the heap inside an operation.
+    ///
+    /// # Panics
+    /// When they were put there outside: then they are in ordinary memory already, which is a bug.
+    #[must_use]
+    pub fn new(_: &Inside, bytes: Vec<u8>) -> Self {
+        assert!(
+            bytes.capacity() == 0 || mapped().heap.holds(bytes.as_ptr()),
+            "expected bytes in secret memory, found ordinary ones"
+        );
+        Self(bytes)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes, where they are.
+    #[must_use]
+    pub fn expose<'a>(&'a self, _: &'a Inside) -> &'a [u8] {
+        &self.0
+    }
+
+    /// The bytes, to be changed where they are.
+    #[must_use]
+    pub fn expose_mut<'a>(&'a mut self, _: &'a Inside) -> &'a mut [u8] {
+        &mut self.0
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_are_apart_from_each_other_and_a_dropped_one_leaves_zeros() {
-        let one = Secret::<32>::copied(&[1; 32]);
-        let two = Secret::<32>::copied(&[2; 32]);
-        assert_eq!((one.expose(), two.expose()), (&[1; 32], &[2; 32]));
-        let place = one.expose().as_ptr();
-        drop(one);
-        let mut found = None;
-        // Whoever gets the slot next finds zeros in it.
-        let held: Vec<_> = (0..8)
-            .map(|_| {
-                Secret::<32>::filled(|bytes| {
-                    if bytes.as_ptr() == place {
-                        found = Some(*bytes);
-                    }
-                })
-            })
-            .collect();
-        drop(held);
-        assert!(found.is_none_or(|bytes| bytes == [0; 32]));
-        assert_eq!(two.expose(), &[2; 32]);
-    }
-
-    #[test]
-    fn secret_memory_cannot_be_read_through_proc() {
-        use std::os::unix::fs::FileExt;
-        assert_eq!(
-            init(true).expect("this kernel has memfd_secret (boot with secretmem.enable=1)"),
-            Kind::MemfdSecret
-        );
-        let secret = Secret::<32>::copied(&[0xa5; 32]);
-        let memory = std::fs::File::open("/proc/self/mem").unwrap();
-        let mut read = [0; 32];
-        let at = u64::try_from(secret.expose().as_ptr().addr()).unwrap();
-        assert!(memory.read_exact_at(&mut read, at).is_err(), "the kernel read {read:02x?}");
-    }
-}
+mod tests;

@@ -9,7 +9,6 @@ use tpm2_protocol::data::{
     TpmuPublicParms, TpmuSymKeyBits, TpmuSymMode,
 };
 use tpm2_protocol::frame::{TpmCreatePrimaryResponse, TpmReadPublicResponse, TpmStartAuthSessionResponse};
-use zeroize::Zeroizing;
 
 use super::command::{Command, Handle, malformed, parameters};
 use super::counter::is_authorisation_failure;
@@ -18,9 +17,10 @@ use super::link::Link;
 use super::relay::Relay;
 use super::salt::SaltKey;
 use super::session::{NONCE_LEN, Session, Use};
+use crate::secret::{self, Secret};
 
-/// Bytes asked for by one TPM2_GetRandom: what every TPM gives at once, the size of its smallest digest here.
-const RANDOM_CHUNK: usize = 32;
+/// Bytes of randomness: what every TPM gives at once, the size of its smallest digest here.
+pub const RANDOM_LEN: usize = 32;
 
 /// A conversation with the enrolled TPM through an untrusted relay.
 ///
@@ -59,34 +59,35 @@ impl<'r> Ceremony<'r> {
         Ok(ceremony)
     }
 
-    /// Fills `out` with the TPM's randomness. Authenticated, and encrypted on its way.
+    /// Secret bytes of the TPM's randomness. Authenticated, and encrypted on their way.
     ///
     /// # Errors
     /// Faults of relay and TPM.
-    pub fn random(&mut self, out: &mut [u8]) -> Result<(), TpmError> {
-        let mut missing = out;
-        while !missing.is_empty() {
-            let wanted = missing.len().min(RANDOM_CHUNK);
-            let count = u16::try_from(wanted).expect("a chunk is 32 bytes at most");
+    pub fn random(&mut self) -> Result<Secret<RANDOM_LEN>, TpmError> {
+        let mut random = secret::run(|inside| Secret::<RANDOM_LEN>::filled(inside, |_| ()));
+        let mut filled = 0;
+        while filled < RANDOM_LEN {
+            let wanted = RANDOM_LEN - filled;
+            let count = u16::try_from(wanted).expect("32 bytes at most");
             let command = Command::new(TpmCc::GetRandom, Vec::new(), parameters(&[&TpmUint16::new(count)]));
             let response = self.link.authentic(&mut self.hmac, command, Use::encrypt_only())?;
-            let bytes = response.sized_buffer()?;
-            // A TPM may give fewer; each round brings one at least.
-            if bytes.is_empty() || bytes.len() > wanted {
-                return Err(malformed(TpmCc::GetRandom, "one to as many bytes as were asked for"));
-            }
-            let (filled, rest) = missing.split_at_mut(bytes.len());
-            filled.copy_from_slice(bytes);
-            missing = rest;
+            filled += secret::run(|inside| {
+                let bytes = response.sized_buffer(inside)?;
+                // A TPM may give fewer; each round brings one at least.
+                if bytes.is_empty() || bytes.len() > wanted {
+                    return Err(malformed(TpmCc::GetRandom, "one to as many bytes as were asked for"));
+                }
+                random.change(inside, |random| random[filled..][..bytes.len()].copy_from_slice(bytes));
+                Ok(bytes.len())
+            })?;
         }
-        Ok(())
+        Ok(random)
     }
 
     /// The first authenticated exchange. Only the holder of the endorsement key knows the salt, so nobody else
     /// accepts this command, or answers it with an HMAC that verifies.
     fn prove(&mut self) -> Result<(), TpmError> {
-        let mut unused = Zeroizing::new([0; RANDOM_CHUNK]);
-        self.random(&mut unused[..]).map_err(|error| match error {
+        self.random().map(drop).map_err(|error| match error {
             TpmError::NotAuthentic { .. } => TpmError::NotEnrolled {
                 what: "the session is not with the holder of the pinned endorsement key",
             },
@@ -182,9 +183,8 @@ fn templates(public: &TpmtPublic) -> [TpmtPublic; 2] {
 pub(super) fn create_primary(hierarchy: TpmRh, template: &TpmtPublic) -> Command {
     const EMPTY_SENSITIVE: [u8; 6] = [0, 4, 0, 0, 0, 0];
     const NO_OUTSIDE_INFO_NO_PCRS: [u8; 6] = [0; 6];
-    let mut bytes = Zeroizing::new(EMPTY_SENSITIVE.to_vec());
-    bytes.extend_from_slice(&parameters(&[&Tpm2bPublic { inner: template.clone() }]));
-    bytes.extend_from_slice(&NO_OUTSIDE_INFO_NO_PCRS);
+    let public = parameters(&[&Tpm2bPublic { inner: template.clone() }]);
+    let bytes = [&EMPTY_SENSITIVE[..], &public, &NO_OUTSIDE_INFO_NO_PCRS].concat();
     Command::new(TpmCc::CreatePrimary, vec![Handle::plain(hierarchy.value())], bytes)
 }
 
@@ -214,5 +214,5 @@ fn start(link: &mut Link<'_>, salt_key: &SaltKey, key: u32, kind: TpmSe) -> Resu
     let started: TpmStartAuthSessionResponse = response.parse()?;
     let nonce_tpm = <[u8; NONCE_LEN]>::try_from(&started.nonce_tpm[..])
         .map_err(|_| malformed(TpmCc::StartAuthSession, "a nonce of 32 bytes"))?;
-    Ok(Session::new(handle, &salt.secret, &nonce_caller, nonce_tpm))
+    Ok(Session::new(handle, &salt, &nonce_caller, nonce_tpm))
 }

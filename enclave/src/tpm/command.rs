@@ -3,11 +3,11 @@
 use tpm2_protocol::data::{TpmCc, TpmRh, TpmSt};
 use tpm2_protocol::frame::TpmUnmarshalBody;
 use tpm2_protocol::{TpmMarshal, TpmWriter};
-use zeroize::Zeroizing;
 
 use super::error::TpmError;
 use super::name::Name;
 use super::relay::FRAME_MAX;
+use crate::secret::{self, Inside, SecretBytes};
 
 const HEADER_LEN: usize = 10;
 /// An authorisation with the empty password: handle, no nonce, continueSession clear, no password.
@@ -36,12 +36,27 @@ impl Handle {
 pub(super) struct Command {
     pub(super) code: TpmCc,
     pub(super) handles: Vec<Handle>,
-    /// Wiped, because they can hold secrets until they are encrypted in place.
-    pub(super) parameters: Zeroizing<Vec<u8>>,
+    pub(super) parameters: Vec<u8>,
+}
+
+/// A command whose first parameter is a secret that must be encrypted before the command becomes a frame.
+pub(super) struct SecretCommand {
+    pub(super) code: TpmCc,
+    pub(super) handles: Vec<Handle>,
+    pub(super) parameters: SecretBytes,
+}
+
+impl SecretCommand {
+    /// The command that is left once `encrypt` has encrypted the first parameter in place.
+    pub(super) fn encrypted(mut self, inside: &Inside, encrypt: impl FnOnce(&mut [u8])) -> Command {
+        encrypt(self.parameters.expose_mut(inside));
+        let parameters = self.parameters.expose(inside).to_vec();
+        Command { code: self.code, handles: self.handles, parameters }
+    }
 }
 
 impl Command {
-    pub(super) fn new(code: TpmCc, handles: Vec<Handle>, parameters: Zeroizing<Vec<u8>>) -> Self {
+    pub(super) fn new(code: TpmCc, handles: Vec<Handle>, parameters: Vec<u8>) -> Self {
         Self { code, handles, parameters }
     }
 
@@ -79,20 +94,29 @@ impl Command {
 pub(super) struct Response {
     code: TpmCc,
     handles: Vec<u8>,
-    /// Wiped, because they can hold secrets once they are decrypted in place.
-    pub(super) parameters: Zeroizing<Vec<u8>>,
+    /// They can hold secrets once they are decrypted.
+    parameters: SecretBytes,
 }
 
 impl Response {
-    pub(super) fn new(code: TpmCc, handles: &[u8], parameters: Zeroizing<Vec<u8>>) -> Self {
-        Self { code, handles: handles.to_vec(), parameters }
+    /// Takes parameters as they came, has `decrypt` decrypt them where they are then.
+    pub(super) fn decrypted<E>(
+        inside: &Inside,
+        code: TpmCc,
+        handles: &[u8],
+        parameters: &[u8],
+        decrypt: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut parameters = SecretBytes::new(inside, parameters.to_vec());
+        decrypt(parameters.expose_mut(inside))?;
+        Ok(Self { code, handles: handles.to_vec(), parameters })
     }
 
     /// The parameters of a response without sessions.
     pub(super) fn bare(code: TpmCc, frame: &Frame<'_>) -> Result<Self, TpmError> {
         let (handles, parameters) = frame.split_handles(code)?;
         let parameters = if frame.has_sessions { split_sized(code, parameters)?.0 } else { parameters };
-        Ok(Self::new(code, handles, Zeroizing::new(parameters.to_vec())))
+        secret::run(|inside| Self::decrypted(inside, code, handles, parameters, |_| Ok::<_, TpmError>(())))
     }
 
     /// The one handle that the response gives. Handles are never authentic: what is behind one is decided by the
@@ -104,14 +128,14 @@ impl Response {
 
     /// The parameters as a structure without secrets: its buffers are never wiped.
     pub(super) fn parse<R: TpmUnmarshalBody>(&self) -> Result<R, TpmError> {
-        R::unmarshal_body(&self.handles, &self.parameters)
+        secret::run(|inside| R::unmarshal_body(&self.handles, self.parameters.expose(inside)))
             .map_err(|_| malformed(self.code, "parameters as Part 3 has them"))
     }
 
     /// The parameters as one sized buffer, which can be secret.
-    pub(super) fn sized_buffer(&self) -> Result<&[u8], TpmError> {
+    pub(super) fn sized_buffer<'a>(&'a self, inside: &'a Inside) -> Result<&'a [u8], TpmError> {
         let wrong = || malformed(self.code, "one sized buffer");
-        let (size, bytes) = self.parameters.split_first_chunk().ok_or_else(wrong)?;
+        let (size, bytes) = self.parameters.expose(inside).split_first_chunk().ok_or_else(wrong)?;
         if usize::from(u16::from_be_bytes(*size)) == bytes.len() { Ok(bytes) } else { Err(wrong()) }
     }
 
@@ -167,7 +191,7 @@ pub(super) fn split_sized(code: TpmCc, bytes: &[u8]) -> Result<(&[u8], &[u8]), T
 }
 
 /// Parameters without secrets: the marshalled `parts`, one after the other.
-pub(super) fn parameters(parts: &[&dyn TpmMarshal]) -> Zeroizing<Vec<u8>> {
+pub(super) fn parameters(parts: &[&dyn TpmMarshal]) -> Vec<u8> {
     let mut buffer = vec![0; FRAME_MAX];
     let mut writer = TpmWriter::new(&mut buffer);
     for part in parts {
@@ -175,7 +199,7 @@ pub(super) fn parameters(parts: &[&dyn TpmMarshal]) -> Zeroizing<Vec<u8>> {
     }
     let len = writer.len();
     buffer.truncate(len);
-    Zeroizing::new(buffer)
+    buffer
 }
 
 pub(super) fn malformed(code: TpmCc, what: &'static str) -> TpmError {

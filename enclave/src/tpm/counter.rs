@@ -9,14 +9,14 @@ use tpm2_protocol::data::{
     Tpm2bDigest, Tpm2bNvPublic, TpmAlgId, TpmCap, TpmCc, TpmRh, TpmaNv, TpmsNvPublic, TpmuCapabilities,
 };
 use tpm2_protocol::frame::TpmGetCapabilityResponse;
-use zeroize::Zeroizing;
 
-use super::auth::{AUTH_LEN, AuthValue};
+use super::auth::AuthValue;
 use super::ceremony::Ceremony;
-use super::command::{Command, Handle, malformed, parameters};
+use super::command::{Command, Handle, SecretCommand, malformed, parameters};
 use super::error::TpmError;
 use super::name::Name;
 use super::session::Use;
+use crate::secret::{self, SecretBytes};
 
 /// Bytes of a counter (TPM2_NV_Increment, TPM 2.0 Part 3).
 const COUNTER_LEN: u16 = 8;
@@ -39,19 +39,18 @@ impl Ceremony<'_> {
     /// [`TpmError::CounterExists`] when the index holds a counter with a value, or anything that is not the
     /// enclave's; faults of relay and TPM.
     pub fn define_counter(&mut self, index: u32, auth: &AuthValue) -> Result<u64, TpmError> {
-        // By hand: the auth value must not pass through buffers that are never wiped.
-        let auth_bytes = auth.trimmed();
         let public = parameters(&[&Tpm2bNvPublic { inner: public(index, TpmaNv::empty()) }]);
-        let mut definition = Zeroizing::new(Vec::with_capacity(2 + AUTH_LEN + public.len()));
-        let auth_len = u16::try_from(auth_bytes.len()).expect("an auth value is at most 32 bytes");
-        definition.extend_from_slice(&auth_len.to_be_bytes());
-        definition.extend_from_slice(auth_bytes);
-        definition.extend_from_slice(&public);
-
-        let command =
-            Command::new(TpmCc::NvDefineSpace, vec![Handle::plain(TpmRh::Owner.value())], definition);
-        let as_owner = Use::authorise(&[]).encrypt_command();
-        match self.link.authentic(&mut self.hmac, command, as_owner) {
+        let definition = secret::run(|inside| {
+            let auth = auth.trimmed(inside);
+            let len = u16::try_from(auth.len()).expect("an auth value is at most 32 bytes");
+            SecretBytes::new(inside, [&len.to_be_bytes()[..], auth, &public].concat())
+        });
+        let command = SecretCommand {
+            code: TpmCc::NvDefineSpace,
+            handles: vec![Handle::plain(TpmRh::Owner.value())],
+            parameters: definition,
+        };
+        match self.link.authentic_secret(&mut self.hmac, command, Use::authorise_empty()) {
             Ok(response) => response.empty()?,
             Err(TpmError::Rc { code: RC_NV_DEFINED, .. }) => {}
             Err(error) => return Err(error),
@@ -97,7 +96,7 @@ impl Ceremony<'_> {
     fn increment(&mut self, index: u32, name: &Name, auth: &AuthValue) -> Result<(), TpmError> {
         let handles = vec![Handle::named(index, name), Handle::named(index, name)];
         let command = Command::new(TpmCc::NvIncrement, handles, parameters(&[]));
-        self.link.authentic(&mut self.hmac, command, Use::authorise(auth.trimmed()))?.empty()
+        self.link.authentic(&mut self.hmac, command, Use::authorise(auth))?.empty()
     }
 
     fn read(&mut self, index: u32, auth: &AuthValue) -> Result<u64, TpmError> {
@@ -105,11 +104,14 @@ impl Ceremony<'_> {
         let handles = vec![Handle::named(index, &name), Handle::named(index, &name)];
         let range = parameters(&[&TpmUint16::new(COUNTER_LEN), &TpmUint16::new(0)]);
         let command = Command::new(TpmCc::NvRead, handles, range);
-        let usage = Use::authorise(auth.trimmed()).encrypt_response();
+        let usage = Use::authorise(auth).encrypt_response();
         let response = self.link.authentic(&mut self.hmac, command, usage)?;
-        let value = response.sized_buffer()?;
-        let value = value.try_into().map_err(|_| malformed(TpmCc::NvRead, "the eight bytes of a counter"))?;
-        Ok(u64::from_be_bytes(value))
+        secret::run(|inside| {
+            let value = response.sized_buffer(inside)?;
+            let value =
+                value.try_into().map_err(|_| malformed(TpmCc::NvRead, "the eight bytes of a counter"))?;
+            Ok(u64::from_be_bytes(value))
+        })
     }
 
     /// Whether the TPM holds an index with this handle. Authenticated.

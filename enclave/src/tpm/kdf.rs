@@ -2,7 +2,6 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, Sha384};
-use zeroize::Zeroizing;
 
 /// Bytes of a SHA-256 digest, the hash of all sessions and policies here.
 pub(super) const DIGEST_LEN: usize = 32;
@@ -17,21 +16,16 @@ pub(super) fn sha256(parts: &[&[u8]]) -> [u8; DIGEST_LEN] {
 }
 
 /// HMAC-SHA256 over the concatenation of `parts`.
-pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> Zeroizing<[u8; DIGEST_LEN]> {
+pub(super) fn hmac_sha256(key: &[u8], parts: &[&[u8]]) -> [u8; DIGEST_LEN] {
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of every length");
     for part in parts {
         mac.update(part);
     }
-    Zeroizing::new(mac.finalize().into_bytes().into())
+    mac.finalize().into_bytes().into()
 }
 
 /// KDFa with HMAC-SHA256: 256 bits, one block of the counter mode. The label's NUL is added here.
-pub(super) fn kdfa(
-    key: &[u8],
-    label: &[u8],
-    context_u: &[u8],
-    context_v: &[u8],
-) -> Zeroizing<[u8; DIGEST_LEN]> {
+pub(super) fn kdfa(key: &[u8], label: &[u8], context_u: &[u8], context_v: &[u8]) -> [u8; DIGEST_LEN] {
     const BITS: u32 = 256;
     hmac_sha256(key, &[&1u32.to_be_bytes(), label, &[0], context_u, context_v, &BITS.to_be_bytes()])
 }
@@ -45,13 +39,13 @@ pub(super) enum NameHash {
 
 impl NameHash {
     /// KDFe over this hash: as many bytes as the hash has, one block. The label's NUL is added here.
-    pub(super) fn kdfe(self, z: &[u8], label: &[u8], party_u: &[u8], party_v: &[u8]) -> Zeroizing<Vec<u8>> {
-        fn block<D: Digest>(parts: &[&[u8]]) -> Zeroizing<Vec<u8>> {
+    pub(super) fn kdfe(self, z: &[u8], label: &[u8], party_u: &[u8], party_v: &[u8]) -> Vec<u8> {
+        fn block<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
             let mut hash = D::new();
             for part in parts {
                 hash.update(part);
             }
-            Zeroizing::new(hash.finalize().to_vec())
+            hash.finalize().to_vec()
         }
         let parts = [&1u32.to_be_bytes(), z, label, &[0], party_u, party_v];
         match self {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tpm2_protocol::basic::TpmHandle;
 use tpm2_protocol::data::TpmCc;
 
-use super::command::{Command, Frame, Response, parameters};
+use super::command::{Command, Frame, Response, SecretCommand, parameters};
 use super::error::TpmError;
 use super::relay::{FRAME_MAX, Relay, RelayError};
-use super::session::{Session, Use};
+use super::session::{Prepared, Session, Use};
 
 /// How often one command is sent when the TPM asks to send it again: enough for a self-test in the background, and
 /// a bound on how long a relay that forges the request can stall.
@@ -41,10 +41,29 @@ impl<'r> Link<'r> {
         command: Command,
         usage: Use<'_>,
     ) -> Result<Response, TpmError> {
-        let code = command.code;
         let prepared = session.prepare(command, usage)?;
-        let response = self.transmit(code, &prepared.frame)?;
-        session.accept(&response, &prepared, usage)
+        self.exchange(session, &prepared, usage)
+    }
+
+    /// Executes a command whose first parameter is a secret in a session and verifies the response.
+    pub(super) fn authentic_secret(
+        &mut self,
+        session: &mut Session,
+        command: SecretCommand,
+        usage: Use<'_>,
+    ) -> Result<Response, TpmError> {
+        let prepared = session.prepare_secret(command, usage)?;
+        self.exchange(session, &prepared, usage.encrypt_command())
+    }
+
+    fn exchange(
+        &mut self,
+        session: &mut Session,
+        prepared: &Prepared,
+        usage: Use<'_>,
+    ) -> Result<Response, TpmError> {
+        let response = self.transmit(prepared.code, &prepared.frame)?;
+        session.accept(&response, prepared, usage)
     }
 
     /// Executes a command without any authorisation. Nothing in the response is authentic.

@@ -61,7 +61,7 @@ mod seal;
 mod session;
 
 pub use auth::{AUTH_LEN, AuthValue};
-pub use ceremony::Ceremony;
+pub use ceremony::{Ceremony, RANDOM_LEN};
 pub use error::TpmError;
 pub use policy::{PcrState, PolicyError, STATES_MAX, SealPolicy};
 pub use relay::{FRAME_MAX, Relay, RelayError};

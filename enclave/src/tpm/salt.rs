@@ -12,11 +12,11 @@ use rsa::{BoxedUint, Oaep, RsaPublicKey};
 use sealstone_attestation::{HashAlgorithm, PublicArea, TpmKey};
 use sha2::{Sha256, Sha384};
 use tpm2_protocol::data::{Tpm2bEccParameter, TpmsEccPoint};
-use zeroize::Zeroizing;
 
 use super::command::parameters;
 use super::error::TpmError;
 use super::kdf::NameHash;
+use crate::secret::{self, Inside, SecretBytes};
 
 /// The purpose of a salt, in KDFe and as the OAEP label (there with its NUL).
 const LABEL: &[u8] = b"SECRET";
@@ -24,7 +24,7 @@ const OAEP_LABEL: &[u8] = b"SECRET\0";
 /// A salt, and what tells it to the TPM alone.
 pub(super) struct Salt {
     /// The secret.
-    pub(super) secret: Zeroizing<Vec<u8>>,
+    pub(super) secret: SecretBytes,
     /// `TPM2B_ENCRYPTED_SECRET.secret`: public.
     pub(super) encrypted: Vec<u8>,
 }
@@ -66,15 +66,15 @@ impl SaltKey {
 
     /// A fresh salt for this key, of as many bytes as its name's hash has.
     pub(super) fn salt(&self) -> Result<Salt, TpmError> {
-        match &self.key {
-            Key::Rsa(key) => self.encrypt_to(key),
-            Key::P256(key) => self.agree_with(key),
-            Key::P384(key) => self.agree_with(key),
-        }
+        secret::run(|inside| match &self.key {
+            Key::Rsa(key) => self.encrypt_to(inside, key),
+            Key::P256(key) => self.agree_with(inside, key),
+            Key::P384(key) => self.agree_with(inside, key),
+        })
     }
 
-    fn encrypt_to(&self, key: &RsaPublicKey) -> Result<Salt, TpmError> {
-        let mut secret = Zeroizing::new(vec![0; self.hash.len()]);
+    fn encrypt_to(&self, inside: &Inside, key: &RsaPublicKey) -> Result<Salt, TpmError> {
+        let mut secret = vec![0; self.hash.len()];
         getrandom::fill(&mut secret)?;
         let encrypted = match self.hash {
             NameHash::Sha256 => Oaep::<Sha256>::new_with_label(OAEP_LABEL).encrypt(&mut SysRng, key, &secret),
@@ -82,10 +82,10 @@ impl SaltKey {
         };
         let encrypted =
             encrypted.map_err(|_| TpmError::UnusableKey { what: "expected an RSA key that OAEP can use" })?;
-        Ok(Salt { secret, encrypted })
+        Ok(Salt { secret: SecretBytes::new(inside, secret), encrypted })
     }
 
-    fn agree_with<C>(&self, key: &PublicKey<C>) -> Result<Salt, TpmError>
+    fn agree_with<C>(&self, inside: &Inside, key: &PublicKey<C>) -> Result<Salt, TpmError>
     where
         C: CurveArithmetic,
         FieldBytesSize<C>: ModulusSize,
@@ -98,7 +98,7 @@ impl SaltKey {
         let (key_x, _) = coordinates(key);
         let secret = self.hash.kdfe(shared.raw_secret_bytes(), LABEL, &x, &key_x);
         let point = TpmsEccPoint { x: ecc_parameter(&x), y: ecc_parameter(&y) };
-        Ok(Salt { secret, encrypted: parameters(&[&point]).to_vec() })
+        Ok(Salt { secret: SecretBytes::new(inside, secret), encrypted: parameters(&[&point]) })
     }
 }
 

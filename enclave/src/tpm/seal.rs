@@ -9,16 +9,16 @@ use tpm2_protocol::data::{
     TpmuPublicId, TpmuPublicParms,
 };
 use tpm2_protocol::frame::{TpmCreatePrimaryResponse, TpmCreateResponse, TpmLoadResponse};
-use zeroize::Zeroizing;
 
-use super::auth::{AUTH_LEN, AuthValue};
+use super::auth::AuthValue;
 use super::ceremony::{Ceremony, aes_128_cfb, create_primary};
-use super::command::{Command, Handle, parameters};
+use super::command::{Command, Handle, SecretCommand, parameters};
 use super::counter::written_name;
 use super::error::TpmError;
 use super::name::Name;
 use super::policy::{COUNTER_OFFSET, COUNTER_OPERATION, Digest, SealPolicy};
 use super::session::Use;
+use crate::secret::{self, SecretBytes};
 
 /// Bytes that a TPM seals at most (MAX_SYM_DATA, TPM 2.0 Part 2).
 pub const SECRET_MAX: usize = 128;
@@ -51,7 +51,7 @@ impl Ceremony<'_> {
         &mut self,
         policy: &SealPolicy,
         auth: &AuthValue,
-        secret: &[u8],
+        secret: &SecretBytes,
     ) -> Result<SealedBlob, TpmError> {
         if secret.len() > SECRET_MAX {
             return Err(TpmError::SecretTooLong { max: SECRET_MAX, found: secret.len() });
@@ -63,16 +63,22 @@ impl Ceremony<'_> {
     }
 
     /// TPM2_Create under the storage key.
-    fn create(&mut self, policy: &Digest, auth: &AuthValue, secret: &[u8]) -> Result<SealedBlob, TpmError> {
+    fn create(
+        &mut self,
+        policy: &Digest,
+        auth: &AuthValue,
+        secret: &SecretBytes,
+    ) -> Result<SealedBlob, TpmError> {
         let template = sealed_template(policy);
         let parent = self.storage_key()?;
-        let command = Command::new(
-            TpmCc::Create,
-            vec![Handle::named(parent.handle, &parent.name)],
-            creation(auth.trimmed(), secret, &template),
-        );
-        let usage = Use::authorise(&[]).encrypt_command().encrypt_response();
-        let created: TpmCreateResponse = self.link.authentic(&mut self.hmac, command, usage)?.parse()?;
+        let command = SecretCommand {
+            code: TpmCc::Create,
+            handles: vec![Handle::named(parent.handle, &parent.name)],
+            parameters: creation(auth, secret, &template),
+        };
+        let usage = Use::authorise_empty().encrypt_response();
+        let created: TpmCreateResponse =
+            self.link.authentic_secret(&mut self.hmac, command, usage)?.parse()?;
         let public = created.out_public.inner;
         if without_unique(&public) != template {
             return Err(TpmError::NotAuthentic {
@@ -81,7 +87,7 @@ impl Ceremony<'_> {
             });
         }
         Ok(SealedBlob {
-            public: HexBytes(parameters(&[&public]).to_vec()),
+            public: HexBytes(parameters(&[&public])),
             private: HexBytes(created.out_private.to_vec()),
             parent: HexBytes(parent.name.as_bytes().to_vec()),
         })
@@ -100,7 +106,7 @@ impl Ceremony<'_> {
         policy: &SealPolicy,
         auth: &AuthValue,
         counter_auth: &AuthValue,
-    ) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    ) -> Result<SecretBytes, TpmError> {
         let public = blob.public_for(&policy.digest()?)?;
         let state = self.require_state(policy)?;
         let unsealed = self.load(blob, public).and_then(|object| {
@@ -112,19 +118,19 @@ impl Ceremony<'_> {
     }
 
     /// TPM2_Unseal, authorised by the policy session and the object's auth value.
-    fn open_object(&mut self, object: &Loaded, auth: &AuthValue) -> Result<Zeroizing<Vec<u8>>, TpmError> {
+    fn open_object(&mut self, object: &Loaded, auth: &AuthValue) -> Result<SecretBytes, TpmError> {
         let handles = vec![Handle::named(object.handle, &object.name)];
-        let usage = Use::authorise(auth.trimmed()).encrypt_response();
+        let usage = Use::authorise(auth).encrypt_response();
         let command = Command::new(TpmCc::Unseal, handles, parameters(&[]));
         let response = self.link.authentic(&mut self.policy, command, usage)?;
-        Ok(Zeroizing::new(response.sized_buffer()?.to_vec()))
+        secret::run(|inside| Ok(SecretBytes::new(inside, response.sized_buffer(inside)?.to_vec())))
     }
 
     /// Makes the storage key that sealed objects are children of. Authenticated.
     fn storage_key(&mut self) -> Result<Loaded, TpmError> {
         let template = storage_template();
         let command = create_primary(TpmRh::Owner, &template);
-        let usage = Use::authorise(&[]).encrypt_command().encrypt_response();
+        let usage = Use::authorise_empty().encrypt_command().encrypt_response();
         let response = self.link.authentic(&mut self.hmac, command, usage)?;
         let handle = response.handle()?;
         self.link.loaded(handle);
@@ -149,7 +155,7 @@ impl Ceremony<'_> {
         let private = Tpm2bPrivate::try_from(&blob.private.0[..]).map_err(|_| TpmError::OtherPolicy)?;
         let object = parameters(&[&private, &Tpm2bPublic { inner: public }]);
         let command = Command::new(TpmCc::Load, vec![Handle::named(parent.handle, &parent.name)], object);
-        let usage = Use::authorise(&[]).encrypt_command().encrypt_response();
+        let usage = Use::authorise_empty().encrypt_command().encrypt_response();
         let response = self.link.authentic(&mut self.hmac, command, usage)?;
         let handle = response.handle()?;
         self.link.loaded(handle);
@@ -206,7 +212,7 @@ impl Ceremony<'_> {
             vec![Handle::named(index, &name), Handle::named(index, &name), session],
             parameters(&[&operand, &COUNTER_OFFSET, &COUNTER_OPERATION]),
         );
-        let usage = Use::authorise(counter_auth.trimmed()).encrypt_command();
+        let usage = Use::authorise(counter_auth).encrypt_command();
         match self.link.authentic(&mut self.hmac, command, usage) {
             Ok(response) => response.empty(),
             Err(TpmError::Rc { command, code }) => {
@@ -235,25 +241,20 @@ impl SealedBlob {
     }
 }
 
-/// `inSensitive`, `inPublic`, no outside information, no creation PCRs of TPM2_Create. By hand: the secret and its
-/// auth value must not pass through buffers that are never wiped.
-fn creation(auth: &[u8], secret: &[u8], template: &TpmtPublic) -> Zeroizing<Vec<u8>> {
+/// `inSensitive`, `inPublic`, no outside information, no creation PCRs of TPM2_Create.
+fn creation(auth: &AuthValue, secret: &SecretBytes, template: &TpmtPublic) -> SecretBytes {
     const NO_OUTSIDE_INFO_NO_PCRS: [u8; 6] = [0; 6];
     const SIZES_LEN: usize = 2 + 2;
     let size =
         |len: usize| u16::try_from(len).expect("auth value and secret are at most 160 bytes").to_be_bytes();
     let public = parameters(&[&Tpm2bPublic { inner: template.clone() }]);
-    // Full capacity first: a growing vector would leave unwiped copies.
-    let len = 2 + SIZES_LEN + AUTH_LEN + SECRET_MAX + public.len() + NO_OUTSIDE_INFO_NO_PCRS.len();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(len));
-    bytes.extend_from_slice(&size(SIZES_LEN + auth.len() + secret.len()));
-    bytes.extend_from_slice(&size(auth.len()));
-    bytes.extend_from_slice(auth);
-    bytes.extend_from_slice(&size(secret.len()));
-    bytes.extend_from_slice(secret);
-    bytes.extend_from_slice(&public);
-    bytes.extend_from_slice(&NO_OUTSIDE_INFO_NO_PCRS);
-    bytes
+    secret::run(|inside| {
+        let (auth, secret) = (auth.trimmed(inside), secret.expose(inside));
+        let sizes = [size(SIZES_LEN + auth.len() + secret.len()), size(auth.len()), size(secret.len())];
+        let bytes =
+            [&sizes[0][..], &sizes[1], auth, &sizes[2], secret, &public, &NO_OUTSIDE_INFO_NO_PCRS].concat();
+        SecretBytes::new(inside, bytes)
+    })
 }
 
 /// A sealed object: opened by its policy alone (userWithAuth clear), in this TPM and under this parent alone.

@@ -7,11 +7,13 @@ use aes::Aes128;
 use aes::cipher::KeyIvInit;
 use subtle::ConstantTimeEq;
 use tpm2_protocol::data::{TpmCc, TpmSt, TpmaSession};
-use zeroize::Zeroizing;
 
-use super::command::{Command, Frame, Response, malformed, split_sized};
+use super::auth::AuthValue;
+use super::command::{Command, Frame, Response, SecretCommand, malformed, split_sized};
 use super::error::TpmError;
 use super::kdf::{DIGEST_LEN, hmac_sha256, kdfa, sha256};
+use super::salt::Salt;
+use crate::secret::{self, Inside, Secret};
 
 /// Bytes of every nonce, the enclave's and the TPM's: as long as the session's hash.
 pub(super) const NONCE_LEN: usize = DIGEST_LEN;
@@ -21,26 +23,31 @@ const CFB_KEY_LEN: usize = 16;
 /// What a session does for one command.
 #[derive(Clone, Copy)]
 pub(super) struct Use<'a> {
-    /// The auth value, trimmed, of the entity that the session authorises; empty if that has none, or if the
-    /// session authorises nothing.
-    auth: &'a [u8],
+    /// The auth value of the entity that the session authorises; none if that has none, or if the session
+    /// authorises nothing.
+    auth: Option<&'a AuthValue>,
     attributes: TpmaSession,
 }
 
 impl<'a> Use<'a> {
     /// Authorises the first handle under its auth value.
-    pub(super) fn authorise(auth: &'a [u8]) -> Self {
-        Self { auth, attributes: TpmaSession::CONTINUE_SESSION }
+    pub(super) fn authorise(auth: &'a AuthValue) -> Self {
+        Self { auth: Some(auth), attributes: TpmaSession::CONTINUE_SESSION }
+    }
+
+    /// Authorises the first handle, which has no auth value.
+    pub(super) fn authorise_empty() -> Self {
+        Self { auth: None, attributes: TpmaSession::CONTINUE_SESSION }
     }
 
     /// Authenticates a command that needs no authorisation.
     pub(super) fn audit() -> Self {
-        Self { auth: &[], attributes: TpmaSession::CONTINUE_SESSION | TpmaSession::AUDIT }
+        Self { auth: None, attributes: TpmaSession::CONTINUE_SESSION | TpmaSession::AUDIT }
     }
 
     /// Authenticates a command that needs no authorisation and encrypts the first parameter of its response.
     pub(super) fn encrypt_only() -> Self {
-        Self { auth: &[], attributes: TpmaSession::CONTINUE_SESSION | TpmaSession::ENCRYPT }
+        Self { auth: None, attributes: TpmaSession::CONTINUE_SESSION | TpmaSession::ENCRYPT }
     }
 
     /// Encrypts the command's first parameter, which must be a sized buffer.
@@ -57,21 +64,25 @@ impl<'a> Use<'a> {
 /// A session that the TPM has opened.
 pub(super) struct Session {
     handle: u32,
-    key: Zeroizing<[u8; DIGEST_LEN]>,
+    key: Secret<DIGEST_LEN>,
     nonce_tpm: [u8; NONCE_LEN],
 }
 
 /// A command on the wire and what is needed to check its response.
 pub(super) struct Prepared {
     pub(super) frame: Vec<u8>,
-    code: TpmCc,
+    pub(super) code: TpmCc,
     nonce_caller: [u8; NONCE_LEN],
 }
 
 impl Session {
     /// The session of this handle. Both nonces are of [`NONCE_LEN`] bytes.
-    pub(super) fn new(handle: u32, salt: &[u8], nonce_caller: &[u8], nonce_tpm: [u8; NONCE_LEN]) -> Self {
-        Self { handle, key: kdfa(salt, b"ATH", &nonce_tpm, nonce_caller), nonce_tpm }
+    pub(super) fn new(handle: u32, salt: &Salt, nonce_caller: &[u8], nonce_tpm: [u8; NONCE_LEN]) -> Self {
+        let key = secret::run(|inside| {
+            let key = kdfa(salt.secret.expose(inside), b"ATH", &nonce_tpm, nonce_caller);
+            Secret::copied(inside, &key)
+        });
+        Self { handle, key, nonce_tpm }
     }
 
     pub(super) fn handle(&self) -> u32 {
@@ -80,29 +91,58 @@ impl Session {
 
     /// Encrypts and authenticates a command under a fresh nonce.
     pub(super) fn prepare(&self, mut command: Command, usage: Use<'_>) -> Result<Prepared, TpmError> {
-        let mut nonce_caller = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce_caller)?;
-        if usage.attributes.contains(TpmaSession::DECRYPT) {
-            let (key, iv) = &self.cfb_key_and_iv(usage.auth, &nonce_caller, &self.nonce_tpm);
-            let secret = first_buffer(&mut command.parameters)
-                .expect("a command whose parameter is to be encrypted begins with a sized buffer");
-            cfb_mode::Encryptor::<Aes128>::new((&**key).into(), (&**iv).into()).encrypt(secret);
-        }
+        let nonce_caller = fresh_nonce()?;
+        secret::run(|inside| {
+            if usage.attributes.contains(TpmaSession::DECRYPT) {
+                self.encrypt(inside, usage, &nonce_caller, &mut command.parameters);
+            }
+            Ok(self.authorised(inside, &command, nonce_caller, usage))
+        })
+    }
+
+    /// The same for a command whose first parameter is a secret: it is encrypted, whatever `usage` says.
+    pub(super) fn prepare_secret(
+        &self,
+        command: SecretCommand,
+        usage: Use<'_>,
+    ) -> Result<Prepared, TpmError> {
+        let usage = usage.encrypt_command();
+        let nonce_caller = fresh_nonce()?;
+        secret::run(|inside| {
+            let command = command.encrypted(inside, |parameters| {
+                self.encrypt(inside, usage, &nonce_caller, parameters);
+            });
+            Ok(self.authorised(inside, &command, nonce_caller, usage))
+        })
+    }
+
+    /// Encrypts the sized buffer that parameters begin with.
+    fn encrypt(&self, inside: &Inside, usage: Use<'_>, nonce_caller: &[u8], parameters: &mut [u8]) {
+        let (key, iv) = self.cfb_key_and_iv(inside, usage.auth, nonce_caller, &self.nonce_tpm);
+        let secret = first_buffer(parameters)
+            .expect("a command whose parameter is to be encrypted begins with a sized buffer");
+        cfb_mode::Encryptor::<Aes128>::new((&key).into(), (&iv).into()).encrypt(secret);
+    }
+
+    /// The frame of a command whose parameters are as they go out.
+    fn authorised(
+        &self,
+        inside: &Inside,
+        command: &Command,
+        nonce_caller: [u8; NONCE_LEN],
+        usage: Use<'_>,
+    ) -> Prepared {
         // Over the encrypted parameters, and over what each handle must stand for.
         let names: Vec<u8> =
             command.handles.iter().flat_map(|handle| handle.name.as_bytes()).copied().collect();
         let cp_hash = sha256(&[&command.code.value().to_be_bytes(), &names, &command.parameters]);
         let attributes = usage.attributes.bits();
         let hmac = hmac_sha256(
-            &self.hmac_key(usage.auth),
+            &self.hmac_key(inside, usage.auth),
             &[&cp_hash, &nonce_caller, &self.nonce_tpm, &[attributes]],
         );
         let authorisation = authorisation(self.handle, &nonce_caller, attributes, &hmac);
-        Ok(Prepared {
-            frame: command.frame(TpmSt::Sessions, &authorisation),
-            code: command.code,
-            nonce_caller,
-        })
+        Prepared { frame: command.frame(TpmSt::Sessions, &authorisation), code: command.code, nonce_caller }
     }
 
     /// Verifies, decrypts and splits the response to a prepared command. The TPM's nonce rolls only if it verifies.
@@ -125,49 +165,63 @@ impl Session {
 
         let rp_hash = sha256(&[&[0; 4], &code.value().to_be_bytes(), parameters]);
         let ResponseAuthorisation { nonce_tpm, attributes, hmac } = authorisation;
-        let expected = hmac_sha256(
-            &self.hmac_key(usage.auth),
-            &[&rp_hash, &nonce_tpm, &prepared.nonce_caller, &[attributes]],
-        );
-        if !bool::from(expected[..].ct_eq(&hmac)) {
+        let verified = secret::run(|inside| {
+            let expected = hmac_sha256(
+                &self.hmac_key(inside, usage.auth),
+                &[&rp_hash, &nonce_tpm, &prepared.nonce_caller, &[attributes]],
+            );
+            bool::from(expected.ct_eq(&hmac))
+        });
+        if !verified {
             return Err(not_authentic("the response's HMAC does not verify"));
         }
         // An audit session may come back as the exclusive one.
         if attributes & !TpmaSession::AUDIT_EXCLUSIVE.bits() != usage.attributes.bits() {
             return Err(not_authentic("the response's session attributes are not the command's"));
         }
-        let mut parameters = Zeroizing::new(parameters.to_vec());
-        if usage.attributes.contains(TpmaSession::ENCRYPT) {
-            let (key, iv) = &self.cfb_key_and_iv(usage.auth, &nonce_tpm, &prepared.nonce_caller);
-            let secret =
-                first_buffer(&mut parameters).ok_or_else(|| malformed(code, "an encrypted sized buffer"))?;
-            cfb_mode::Decryptor::<Aes128>::new((&**key).into(), (&**iv).into()).decrypt(secret);
-        }
+        let response = secret::run(|inside| {
+            Response::decrypted(inside, code, handles, parameters, |parameters| {
+                if usage.attributes.contains(TpmaSession::ENCRYPT) {
+                    let (key, iv) =
+                        self.cfb_key_and_iv(inside, usage.auth, &nonce_tpm, &prepared.nonce_caller);
+                    let secret = first_buffer(parameters)
+                        .ok_or_else(|| malformed(code, "an encrypted sized buffer"))?;
+                    cfb_mode::Decryptor::<Aes128>::new((&key).into(), (&iv).into()).decrypt(secret);
+                }
+                Ok::<_, TpmError>(())
+            })
+        })?;
         self.nonce_tpm = nonce_tpm;
-        Ok(Response::new(code, handles, parameters))
+        Ok(response)
     }
 
     /// Session key ‖ auth value. For the policy session too: it is only used after PolicyAuthValue.
-    fn hmac_key(&self, auth: &[u8]) -> Zeroizing<Vec<u8>> {
-        // Full capacity first: a growing vector would leave an unwiped copy.
-        let mut key = Zeroizing::new(Vec::with_capacity(self.key.len() + auth.len()));
-        key.extend_from_slice(&self.key[..]);
-        key.extend_from_slice(auth);
-        key
+    fn hmac_key(&self, inside: &Inside, auth: Option<&AuthValue>) -> Vec<u8> {
+        let auth = auth.map_or(&[][..], |auth| auth.trimmed(inside));
+        [self.key.expose(inside), auth].concat()
     }
 
     /// The key and IV of AES-128-CFB. The order of the nonces tells the directions apart.
-    fn cfb_key_and_iv(&self, auth: &[u8], newer: &[u8], older: &[u8]) -> CfbKeyAndIv {
-        let bits = kdfa(&self.hmac_key(auth), b"CFB", newer, older);
-        let mut key = Zeroizing::new([0; CFB_KEY_LEN]);
-        let mut iv = Zeroizing::new([0; CFB_KEY_LEN]);
+    fn cfb_key_and_iv(
+        &self,
+        inside: &Inside,
+        auth: Option<&AuthValue>,
+        newer: &[u8],
+        older: &[u8],
+    ) -> ([u8; CFB_KEY_LEN], [u8; CFB_KEY_LEN]) {
+        let bits = kdfa(&self.hmac_key(inside, auth), b"CFB", newer, older);
+        let (mut key, mut iv) = ([0; CFB_KEY_LEN], [0; CFB_KEY_LEN]);
         key.copy_from_slice(&bits[..CFB_KEY_LEN]);
         iv.copy_from_slice(&bits[CFB_KEY_LEN..]);
         (key, iv)
     }
 }
 
-type CfbKeyAndIv = (Zeroizing<[u8; CFB_KEY_LEN]>, Zeroizing<[u8; CFB_KEY_LEN]>);
+fn fresh_nonce() -> Result<[u8; NONCE_LEN], TpmError> {
+    let mut nonce = [0; NONCE_LEN];
+    getrandom::fill(&mut nonce)?;
+    Ok(nonce)
+}
 
 /// The bytes of the sized buffer that parameters begin with.
 fn first_buffer(parameters: &mut [u8]) -> Option<&mut [u8]> {
@@ -211,16 +265,29 @@ mod tests {
 
     use super::super::command::parameters;
     use super::*;
+    use crate::secret::SecretBytes;
 
-    const SALT: [u8; 32] = [5; 32];
+    const SALT: u8 = 5;
     const PLAINTEXT: [u8; 7] = [0, 5, 10, 20, 30, 40, 50];
 
     fn session() -> Session {
-        Session::new(0x0200_0000, &SALT, &[1; NONCE_LEN], [2; NONCE_LEN])
+        session_of(SALT)
+    }
+
+    fn session_of(salt: u8) -> Session {
+        let secret = secret::run(|inside| SecretBytes::new(inside, vec![salt; 32]));
+        let salt = Salt { secret, encrypted: Vec::new() };
+        Session::new(0x0200_0000, &salt, &[1; NONCE_LEN], [2; NONCE_LEN])
+    }
+
+    /// For as long as the tests run.
+    fn auth(value: u8) -> &'static AuthValue {
+        Box::leak(Box::new(secret::run(|inside| AuthValue::filled(inside, |auth| *auth = [value; 32]))))
     }
 
     fn unseal() -> (Prepared, Use<'static>) {
-        let usage = Use::authorise(b"auth").encrypt_response();
+        static AUTH: std::sync::LazyLock<&AuthValue> = std::sync::LazyLock::new(|| auth(1));
+        let usage = Use::authorise(&AUTH).encrypt_response();
         let prepared = session().prepare(Command::new(TpmCc::Unseal, Vec::new(), parameters(&[])), usage);
         (prepared.unwrap(), usage)
     }
@@ -229,14 +296,15 @@ mod tests {
     fn answer(prepared: &Prepared, usage: Use<'_>) -> Vec<u8> {
         let nonce_tpm = [3; NONCE_LEN];
         let mut body = PLAINTEXT.to_vec();
-        let (key, iv) = session().cfb_key_and_iv(usage.auth, &nonce_tpm, &prepared.nonce_caller);
-        cfb_mode::Encryptor::<Aes128>::new((&*key).into(), (&*iv).into()).encrypt(&mut body[2..]);
+        let session = session();
+        let (key, iv) = secret::run(|inside| {
+            session.cfb_key_and_iv(inside, usage.auth, &nonce_tpm, &prepared.nonce_caller)
+        });
+        cfb_mode::Encryptor::<Aes128>::new((&key).into(), (&iv).into()).encrypt(&mut body[2..]);
         let rp_hash = sha256(&[&[0; 4], &TpmCc::Unseal.value().to_be_bytes(), &body]);
         let attributes = [usage.attributes.bits()];
-        let hmac = hmac_sha256(
-            &session().hmac_key(usage.auth),
-            &[&rp_hash, &nonce_tpm, &prepared.nonce_caller, &attributes],
-        );
+        let parts = [&rp_hash[..], &nonce_tpm, &prepared.nonce_caller, &attributes];
+        let hmac = secret::run(|inside| hmac_sha256(&session.hmac_key(inside, usage.auth), &parts));
         let sessions = [&[0, 32][..], &nonce_tpm, &attributes, &[0, 32], &hmac[..]].concat();
         let body = [&7u32.to_be_bytes()[..], &body, &sessions].concat();
         let size = u32::try_from(10 + body.len()).unwrap();
@@ -248,7 +316,8 @@ mod tests {
         let (prepared, usage) = unseal();
         let response = answer(&prepared, usage);
         let mut session = session();
-        assert_eq!(session.accept(&response, &prepared, usage).unwrap().parameters[..], PLAINTEXT);
+        let opened = session.accept(&response, &prepared, usage).unwrap();
+        secret::run(|inside| assert_eq!(opened.sized_buffer(inside).unwrap(), &PLAINTEXT[2..]));
         let (next, _) = unseal();
         assert!(matches!(session.accept(&response, &next, usage), Err(TpmError::NotAuthentic { .. })));
     }
@@ -296,11 +365,15 @@ mod tests {
         let not_authentic = |result: Result<Response, TpmError>| {
             assert!(matches!(result.err(), Some(TpmError::NotAuthentic { .. })));
         };
-        let mut other_salt = Session::new(0x0200_0000, &[6; 32], &[1; NONCE_LEN], [2; NONCE_LEN]);
+        let mut other_salt = session_of(SALT + 1);
         not_authentic(other_salt.accept(&response, &prepared, usage));
-        let other_auth = Use::authorise(b"other").encrypt_response();
+        let other_auth = Use::authorise(auth(2)).encrypt_response();
         not_authentic(session().accept(&response, &prepared, other_auth));
-        not_authentic(session().accept(&response, &prepared, Use::authorise(b"auth")));
+        not_authentic(session().accept(
+            &response,
+            &prepared,
+            Use { attributes: TpmaSession::CONTINUE_SESSION, ..usage },
+        ));
         let other_command = Prepared { code: TpmCc::NvRead, ..unseal().0 };
         not_authentic(session().accept(&response, &other_command, usage));
     }
@@ -308,8 +381,9 @@ mod tests {
     #[test]
     fn a_secret_parameter_leaves_encrypted_and_never_twice_the_same() {
         let create = || {
-            let command = Command::new(TpmCc::Create, Vec::new(), Zeroizing::new(PLAINTEXT.to_vec()));
-            session().prepare(command, Use::authorise(&[]).encrypt_command()).unwrap().frame
+            let parameters = secret::run(|inside| SecretBytes::new(inside, PLAINTEXT.to_vec()));
+            let command = SecretCommand { code: TpmCc::Create, handles: Vec::new(), parameters };
+            session().prepare_secret(command, Use::authorise_empty()).unwrap().frame
         };
         let (one, other) = (create(), create());
         assert!(!one.ends_with(&PLAINTEXT[2..]) && one != other);

@@ -1,6 +1,7 @@
 //! A machine with a TPM, its enrolled endorsement key, and a secret sealed in it.
 
 use sealstone_attestation::{PcrBank, PublicArea};
+use sealstone_enclave::secret::{self, SecretBytes};
 use sealstone_enclave::tpm::{AuthValue, Ceremony, PcrState, SealPolicy, SealedBlob, TpmError};
 use tpm2_protocol::TpmUnmarshal;
 use tpm2_protocol::data::{Tpm2bPrivate, Tpm2bPublic, TpmRh, TpmtPublic};
@@ -20,12 +21,28 @@ pub const SECRET: [u8; 128] = *b"a secret of exactly as many bytes as a TPM seal
 pub const SEAL_AUTH: [u8; 32] = *b"the auth value of a sealed thing";
 pub const COUNTER_AUTH: [u8; 32] = *b"the auth value of the counter..\0";
 
+pub fn auth(value: [u8; 32]) -> AuthValue {
+    secret::run(|inside| AuthValue::filled(inside, |auth| *auth = value))
+}
+
+/// The known bytes as a secret.
+pub fn secret(bytes: &[u8]) -> SecretBytes {
+    secret::run(|inside| SecretBytes::new(inside, bytes.to_vec()))
+}
+
+/// A secret as bytes that a test may look at.
+pub fn plain(secret: &SecretBytes) -> Vec<u8> {
+    let mut plain = vec![0; secret.len()];
+    secret::run(|inside| plain.copy_from_slice(secret.expose(inside)));
+    plain
+}
+
 pub fn seal_auth() -> AuthValue {
-    AuthValue::new(&SEAL_AUTH)
+    auth(SEAL_AUTH)
 }
 
 pub fn counter_auth() -> AuthValue {
-    AuthValue::new(&COUNTER_AUTH)
+    auth(COUNTER_AUTH)
 }
 
 pub struct Node {
@@ -77,15 +94,16 @@ impl Node {
         let mut ceremony = self.open(&mut relay).unwrap();
         let counter = ceremony.define_counter(COUNTER, &counter_auth()).unwrap();
         let policy = self.policy(counter);
-        let blob = ceremony.seal(&policy, &seal_auth(), &SECRET).unwrap();
+        let blob = ceremony.seal(&policy, &seal_auth(), &secret(&SECRET)).unwrap();
         Sealed { policy, blob }
     }
 
     /// Opens a ceremony over this relay and unseals.
     pub fn unseal(&self, relay: &mut TapRelay<'_>, sealed: &Sealed) -> Result<Vec<u8>, TpmError> {
         let mut ceremony = self.open(relay)?;
-        let secret = ceremony.unseal(&sealed.blob, &sealed.policy, &seal_auth(), &counter_auth())?;
-        Ok(secret.to_vec())
+        ceremony
+            .unseal(&sealed.blob, &sealed.policy, &seal_auth(), &counter_auth())
+            .map(|secret| plain(&secret))
     }
 
     /// Opens a ceremony over this relay and reads the counter.

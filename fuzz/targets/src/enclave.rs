@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::MemfdFlags;
 use sealstone_enclave::config::Config;
 use sealstone_enclave::payload::SealPayload;
+use sealstone_enclave::secret::{self, SecretBytes};
 use sealstone_enclave::state_file::StateFile;
 use sealstone_enclave::tpm::{Ceremony, FRAME_MAX, Relay, RelayError};
 use sealstone_enclave::upload::Upload;
@@ -61,14 +62,18 @@ impl Unnamed {
 /// What the TPM unsealed.
 #[must_use]
 pub fn seal_payload(bytes: &[u8]) -> bool {
-    let Some(payload) = SealPayload::decode(bytes) else { return false };
-    assert_eq!(&bytes[..32], payload.root.danger_bytes());
+    let unsealed = secret::run(|inside| SecretBytes::new(inside, bytes.to_vec()));
+    let Some(payload) = SealPayload::decode(&unsealed) else { return false };
     assert_eq!(&bytes[32..64], payload.authority.as_bytes());
     assert_eq!(bytes[64..72], payload.least_version.to_be_bytes());
-    assert_eq!(&bytes[72..], payload.report_key.danger_seed());
     let manifest = EVIDENCE.manifest.manifest();
     let again = SealPayload::encode(&payload.root, manifest, &payload.report_key);
-    assert_eq!((&again[..32], &again[72..]), (&bytes[..32], &bytes[72..]));
+    secret::run(|inside| {
+        assert_eq!(&bytes[..32], payload.root.danger_bytes(inside));
+        assert_eq!(&bytes[72..], payload.report_key.danger_seed(inside));
+        let again = again.expose(inside);
+        assert_eq!((&again[..32], &again[72..]), (&bytes[..32], &bytes[72..]));
+    });
     assert_eq!(SealPayload::decode(&again).map(|again| again.least_version), Some(manifest.version()));
     true
 }

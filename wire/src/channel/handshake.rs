@@ -5,8 +5,9 @@ use std::sync::Arc;
 use snow::params::NoiseParams;
 use snow::{Builder, HandshakeState, StatelessTransportState};
 
+use super::key::sheltered;
 use super::primitives::{NO_KEY, Primitives};
-use super::{Channel, ChannelError, ChannelKey, ChannelPublic, TAG};
+use super::{Channel, ChannelError, ChannelKey, ChannelPublic, StaticKey, TAG};
 use crate::frame::append_frame;
 use crate::limits::PROTOCOL_VERSION;
 
@@ -25,6 +26,7 @@ const MESSAGE: usize = 32 + TAG;
 pub struct Handshake {
     initiator: bool,
     state: State,
+    holder: Arc<dyn StaticKey>,
 }
 
 enum State {
@@ -61,13 +63,16 @@ impl Handshake {
     ) -> Result<Self, ChannelError> {
         let prologue = [PROLOGUE, &version.to_be_bytes()].concat();
         let parameters: NoiseParams = PATTERN.parse().map_err(reason)?;
-        let builder = Builder::with_resolver(parameters, Box::new(Primitives(Arc::clone(own.holder()))))
-            .local_private_key(NO_KEY)
-            .and_then(|builder| builder.remote_public_key(peer.as_bytes()))
-            .and_then(|builder| builder.prologue(&prologue))
-            .map_err(reason)?;
-        let noise = if initiator { builder.build_initiator() } else { builder.build_responder() };
-        Ok(Self { initiator, state: State::Noise(Box::new(noise.map_err(reason)?)) })
+        let holder = Arc::clone(own.holder());
+        let noise = sheltered(&*holder, || {
+            let builder = Builder::with_resolver(parameters, Box::new(Primitives(Arc::clone(&holder))))
+                .local_private_key(NO_KEY)?
+                .remote_public_key(peer.as_bytes())?
+                .prologue(&prologue)?;
+            let noise = if initiator { builder.build_initiator() } else { builder.build_responder() };
+            noise.map(Box::new)
+        });
+        Ok(Self { initiator, state: State::Noise(noise.map_err(reason)?), holder })
     }
 
     /// Appends this side's next frame to `frames`.
@@ -79,13 +84,14 @@ impl Handshake {
         match std::mem::replace(&mut self.state, State::Failed) {
             State::Noise(mut noise) if noise.is_my_turn() => {
                 let mut message = [0; MESSAGE];
-                let length = noise.write_message(&[], &mut message).map_err(reason)?;
+                let length = sheltered(&*self.holder, || noise.write_message(&[], &mut message));
+                let length = length.map_err(reason)?;
                 append_frame(frames, &message[..length])?;
                 self.advance(noise)
             }
             State::Confirm(transport) if self.initiator => {
                 let mut message = [0; TAG];
-                transport.write_message(0, &[], &mut message).map_err(reason)?;
+                sheltered(&*self.holder, || transport.write_message(0, &[], &mut message)).map_err(reason)?;
                 append_frame(frames, &message)?;
                 self.state = State::Done(transport);
                 Ok(())
@@ -106,14 +112,14 @@ impl Handshake {
                 if body.len() != MESSAGE {
                     return Err(ChannelError::Handshake);
                 }
-                noise.read_message(body, &mut []).map_err(reason)?;
+                sheltered(&*self.holder, || noise.read_message(body, &mut [])).map_err(reason)?;
                 self.advance(noise)
             }
             State::Confirm(transport) if !self.initiator => {
                 if body.len() != TAG {
                     return Err(ChannelError::Handshake);
                 }
-                transport.read_message(0, body, &mut []).map_err(reason)?;
+                sheltered(&*self.holder, || transport.read_message(0, body, &mut [])).map_err(reason)?;
                 self.state = State::Done(transport);
                 Ok(())
             }
@@ -136,8 +142,8 @@ impl Handshake {
     pub fn finish(self) -> Result<Channel, ChannelError> {
         match self.state {
             // The confirmation was the initiator's message 0.
-            State::Done(transport) if self.initiator => Ok(Channel::new(transport, 1, 0)),
-            State::Done(transport) => Ok(Channel::new(transport, 0, 1)),
+            State::Done(transport) if self.initiator => Ok(Channel::new(transport, self.holder, 1, 0)),
+            State::Done(transport) => Ok(Channel::new(transport, self.holder, 0, 1)),
             State::Noise(_) | State::Confirm(_) => Err(ChannelError::Turn { expected: "go on" }),
             State::Failed => Err(ChannelError::Broken),
         }
@@ -145,7 +151,9 @@ impl Handshake {
 
     fn advance(&mut self, noise: Box<HandshakeState>) -> Result<(), ChannelError> {
         self.state = if noise.is_handshake_finished() {
-            State::Confirm(noise.into_stateless_transport_mode().map_err(reason)?)
+            State::Confirm(
+                sheltered(&*self.holder, || noise.into_stateless_transport_mode()).map_err(reason)?,
+            )
         } else {
             State::Noise(noise)
         };

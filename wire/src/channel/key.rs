@@ -30,6 +30,21 @@ pub trait StaticKey: Send + Sync {
 
     /// X25519 (RFC 7748, section 5) of the secret and `peer`, into `shared`.
     fn agree(&self, peer: &[u8; 32], shared: &mut [u8; 32]);
+
+    /// Runs an operation with the channel's secrets: this key, the keys of a handshake, or those of a session.
+    ///
+    /// Every such operation goes through here, so that a holder can have its temporaries where its secret is, and
+    /// the keys that it makes as well. It must run `operation` once, before it returns.
+    fn shelter(&self, operation: &mut dyn FnMut()) {
+        operation();
+    }
+}
+
+/// [`StaticKey::shelter`] with a result.
+pub(super) fn sheltered<R>(holder: &dyn StaticKey, operation: impl FnOnce() -> R) -> R {
+    let (mut operation, mut result) = (Some(operation), None);
+    holder.shelter(&mut || result = operation.take().map(|operation| operation()));
+    result.expect("a holder runs the operation that it shelters")
 }
 
 /// A static key pair of this side.
@@ -76,8 +91,8 @@ impl ChannelKey {
     /// # Errors
     /// [`KeyError::Random`] or [`KeyError::Create`].
     pub fn create(path: &Path) -> Result<Self, KeyError> {
-        let secret = random_secret()?;
-        write_secret(path, &secret).map_err(|source| KeyError::Create { path: path.to_owned(), source })?;
+        let mut secret = Zeroizing::new([0; 32]);
+        create_secret(path, &mut secret)?;
         Ok(Self::from_secret(&secret))
     }
 
@@ -125,6 +140,15 @@ fn random_secret() -> Result<Zeroizing<[u8; 32]>, KeyError> {
     let mut secret = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *secret).map_err(|_| KeyError::Random)?;
     Ok(secret)
+}
+
+/// Makes a new secret where the caller keeps it, and its key file, as [`ChannelKey::create`].
+///
+/// # Errors
+/// As [`ChannelKey::create`]; `secret` then holds what no file does.
+pub fn create_secret(path: &Path, secret: &mut [u8; 32]) -> Result<(), KeyError> {
+    getrandom::fill(secret).map_err(|_| KeyError::Random)?;
+    write_secret(path, secret).map_err(|source| KeyError::Create { path: path.to_owned(), source })
 }
 
 /// Reads the secret of a key file to where the caller keeps it.

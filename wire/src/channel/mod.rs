@@ -30,7 +30,7 @@ use crate::limits::PLAINTEXT_MAX;
 pub use blocking::{initiate, respond};
 pub use codec::{CodecError, decode, encode};
 pub use handshake::Handshake;
-pub use key::{ChannelKey, ChannelPublic, KeyError, PublicError, StaticKey, read_secret};
+pub use key::{ChannelKey, ChannelPublic, KeyError, PublicError, StaticKey, create_secret, read_secret};
 
 /// Bytes that encryption adds: the Poly1305 tag.
 const TAG: usize = 16;
@@ -50,8 +50,8 @@ pub struct Channel {
 
 impl Channel {
     /// The halves of a finished handshake, with the number of messages that went each way already.
-    fn new(transport: StatelessTransportState, sent: u64, received: u64) -> Self {
-        let session = Arc::new(Session { transport, broken: AtomicBool::new(false) });
+    fn new(transport: StatelessTransportState, holder: Arc<dyn StaticKey>, sent: u64, received: u64) -> Self {
+        let session = Arc::new(Session { transport, holder, broken: AtomicBool::new(false) });
         Self {
             sealer: Sealer { session: Arc::clone(&session), next: sent, scratch: Vec::new() },
             opener: Opener { session, next: received, scratch: Vec::new() },
@@ -62,6 +62,7 @@ impl Channel {
 /// What both halves share. The two directions have keys of their own, so sharing needs no lock.
 struct Session {
     transport: StatelessTransportState,
+    holder: Arc<dyn StaticKey>,
     /// Set by the first failure of either half, for ever.
     broken: AtomicBool,
 }
@@ -136,7 +137,8 @@ fn seal(
     frames.extend_from_slice(&frame::header(length)?);
     let body = frames.len();
     frames.resize(body + length, 0);
-    match session.transport.write_message(*next, plaintext, &mut frames[body..]) {
+    let (transport, sealed) = (&session.transport, &mut frames[body..]);
+    match key::sheltered(&*session.holder, || transport.write_message(*next, plaintext, sealed)) {
         Ok(_) => {
             *next += 1;
             Ok(())
@@ -185,7 +187,8 @@ fn open(session: &Session, next: &mut u64, body: &[u8], plaintext: &mut Vec<u8>)
         return Err(session.fail(ChannelError::MessageLength { found: body.len() }));
     };
     plaintext.resize(length, 0);
-    match session.transport.read_message(*next, body, plaintext) {
+    let (transport, opened) = (&session.transport, &mut plaintext[..]);
+    match key::sheltered(&*session.holder, || transport.read_message(*next, body, opened)) {
         Ok(_) => {
             *next += 1;
             Ok(())
