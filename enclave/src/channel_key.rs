@@ -13,18 +13,26 @@ use crate::secret::{self, Secret};
 /// # Errors
 /// As [`ChannelKey::load_or_create`].
 pub fn load_or_create(path: &Path) -> Result<ChannelKey, KeyError> {
+    held(|secret| match create_secret(path, secret) {
+        Err(KeyError::Create { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            read_secret(path, secret)
+        }
+        result => result,
+    })
+}
+
+/// Reads the key file.
+///
+/// # Errors
+/// As [`ChannelKey::from_file`].
+pub fn load(path: &Path) -> Result<ChannelKey, KeyError> {
+    held(|secret| read_secret(path, secret))
+}
+
+fn held(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), KeyError>) -> Result<ChannelKey, KeyError> {
     let held = secret::run(|inside| {
         let mut read = Ok(());
-        let secret = Secret::filled(inside, |secret| {
-            read = match create_secret(path, secret) {
-                Err(KeyError::Create { source, .. })
-                    if source.kind() == std::io::ErrorKind::AlreadyExists =>
-                {
-                    read_secret(path, secret)
-                }
-                result => result,
-            };
-        });
+        let secret = Secret::filled(inside, |secret| read = fill(secret));
         read?;
         let public = PublicKey::from(&StaticSecret::from(*secret.expose(inside)));
         Ok(HeldKey { public: ChannelPublic::from_bytes(public.to_bytes()), secret })

@@ -91,13 +91,31 @@ fn load_channel_key(path: &Path) -> Result<ChannelKey, String> {
         .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
 }
 
+/// The key in use, and the next one if there is one.
+fn load_channel_keys(config: &Config) -> Result<Vec<ChannelKey>, String> {
+    let mut keys = vec![load_channel_key(&config.channel_key_file)?];
+    if let Some(path) = &config.next_channel_key_file {
+        // Made by whoever begins a rotation, never here: a missing one is a mistake.
+        let next = channel_key::load(path)
+            .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))?;
+        if next.public() == keys[0].public() {
+            return Err(format!(
+                "expected another key in {} than in channel_key_file, found the same",
+                path.display()
+            ));
+        }
+        keys.push(next);
+    }
+    Ok(keys)
+}
+
 /// The guard, if there is to be one and there can be; the report says which.
 fn trace_guard(wanted: bool) -> Option<Guard> {
     if !wanted {
         notice("warning: trace_guard = false; whoever may trace this process can read its registers");
         return None;
     }
-    let failed = |error| notice(&format!("warning: no tracer guard: {}", core::describe(&error)));
+    let failed = |error| notice(format!("warning: no tracer guard: {}", core::describe(&error)));
     guard::attach().map_err(failed).ok()
 }
 
@@ -110,14 +128,13 @@ fn serve(config: &Config) -> Result<(), String> {
     if memory == secret::Kind::Locked {
         notice("warning: no secret memory; secrets are in locked memory that root can read");
     }
-    let channel_key = load_channel_key(&config.channel_key_file)?;
+    let channel_keys = load_channel_keys(config)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
         .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;
     let file = state_file::StateFile::at(&config.state_file);
     let _alone = file.hold().map_err(|error| core::describe(&error))?;
     let state = file.load().map_err(|error| core::describe(&error))?;
     let settings = core::Settings {
-        channel_key: channel_key.public(),
         authority: config.authority,
         nv_index: config.nv_index,
         build: build_info::build_info(),
@@ -133,8 +150,8 @@ fn serve(config: &Config) -> Result<(), String> {
     notice(&format!("listening on {}, {:?}", config.listen, enclave.status().phase));
     Server::start(
         listener,
-        channel_key,
-        config.agent_public_key,
+        channel_keys,
+        config.agent_public_keys.clone(),
         Arc::clone(&enclave),
         config.signing_threads,
     )

@@ -30,10 +30,10 @@ use pool::Pool;
 const ACCEPT_FAULT_REST: Duration = Duration::from_millis(50);
 
 /// What all connections share.
-#[allow(missing_debug_implementations, reason = "holds the channel key")]
+#[allow(missing_debug_implementations, reason = "holds the channel's keys")]
 pub struct Server {
-    channel_key: ChannelKey,
-    agent: ChannelPublic,
+    channel_keys: Vec<ChannelKey>,
+    agent: Vec<ChannelPublic>,
     enclave: Arc<Enclave>,
     pool: Pool,
     handshakes: Handshakes,
@@ -49,14 +49,14 @@ impl Server {
     /// The system gives no thread.
     pub fn start(
         listener: Listener,
-        channel_key: ChannelKey,
-        agent: ChannelPublic,
+        channel_keys: Vec<ChannelKey>,
+        agent: Vec<ChannelPublic>,
         enclave: Arc<Enclave>,
         signing_threads: usize,
     ) -> io::Result<()> {
         let pool = Pool::start(Arc::clone(&enclave), signing_threads)?;
         let server = Arc::new(Self {
-            channel_key,
+            channel_keys,
             agent,
             enclave,
             pool,
@@ -70,9 +70,9 @@ impl Server {
 
     /// One connection from its first byte to its last.
     fn serve(&self, stream: Stream, ticket: u64) {
-        let authenticated = connection::authenticate(stream, &self.channel_key, &self.agent);
+        let authenticated = connection::authenticate(stream, &self.channel_keys, &self.agent);
         self.handshakes.leave(ticket);
-        let (frames, channel) = match authenticated {
+        let (frames, channel, parties) = match authenticated {
             Ok(authenticated) => authenticated,
             Err(error) => {
                 return self.log.say(&format!("connection refused: {}", crate::core::describe(&error)));
@@ -81,7 +81,7 @@ impl Server {
         let Some(_place) = Place::take(&self.connections) else {
             return self.log.say(&format!("connection refused: {CONNECTIONS_MAX} are open"));
         };
-        match Connection::open(frames, channel) {
+        match Connection::open(frames, channel, parties.own) {
             Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool),
             Err(error) => self.log.say(&format!("connection lost: {error}")),
         }
