@@ -71,7 +71,7 @@ fn the_configurations_name_each_other() {
     assert_eq!(agent["enclave"]["address"].as_str(), Some("unix-vsock:v.sock:5000"));
     assert_eq!(enclave["listen"].as_str(), Some("vsock:4294967295:5000"));
     assert_eq!(enclave["authority"].as_str(), made["authority"].as_str());
-    assert_ne!(agent["enclave"]["public_key"].as_str(), enclave["agent_public_key"].as_str());
+    assert_ne!(agent["enclave"]["public_keys"][0].as_str(), enclave["agent_public_keys"][0].as_str());
     let credential = desk.read("node/enclave.credential");
     assert_eq!((credential.len(), hex::decode(credential).is_ok()), (64, true));
     let skeleton = desk.json("node/manifest.json");

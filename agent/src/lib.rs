@@ -14,6 +14,7 @@ mod files;
 pub mod logging;
 pub mod metrics;
 pub mod reconcile;
+pub mod reload;
 pub mod run;
 pub mod shutdown;
 pub mod signing;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use sealstone_agent::config::Config;
+use sealstone_agent::reload::Reload;
 use sealstone_agent::shutdown::Shutdown;
 use sealstone_agent::{logging, run};
 
@@ -19,6 +20,7 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// The host daemon of a Sealstone node.
 ///
 /// Serves the HTTP API on a Unix socket, keeps the enclave attested and the nonces durable. Holds no signing key.
+/// SIGHUP has it read the keys of the channel to the enclave anew, without a pause.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -58,7 +60,8 @@ fn start(arguments: &Arguments) -> Result<()> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signal().context("cannot catch signals")?;
-        run::run(config, arguments.danger_accept_lost_receipts, shutdown).await
+        let reload = Reload::on_signal(&arguments.config, own_uid()).context("cannot catch signals")?;
+        run::run(config, arguments.danger_accept_lost_receipts, reload, shutdown).await
     })
 }
 

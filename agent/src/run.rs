@@ -3,36 +3,41 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use sealstone_wire::channel::ChannelKey;
 use tokio::sync::watch;
 
 use crate::api::{Node, Server, router};
 use crate::assets::Assets;
 use crate::attest::{AttestSettings, AttestState, Attestor, PCR_POLL};
 use crate::config::Config;
-use crate::enclave::Enclave;
+use crate::enclave::{Enclave, Endpoint};
 use crate::failure::open_session;
 use crate::metrics;
 use crate::reconcile::Reconciler;
+use crate::reload::Reload;
 use crate::shutdown::Shutdown;
 use crate::signing::Signing;
 use crate::store::Store;
 use crate::tpm::Tpm;
 
-/// Runs until `shutdown`. With `accept_lost_receipts` a store that lacks receipts is accepted, loudly.
+/// Runs until `shutdown`; `reload` brings new keys of the channel. With `accept_lost_receipts` a store that lacks receipts is accepted, loudly.
 ///
 /// # Errors
 /// What keeps the agent from starting: key file, store, socket, TPM library.
-pub async fn run(config: Config, accept_lost_receipts: bool, shutdown: Shutdown) -> Result<()> {
+pub async fn run(
+    config: Config,
+    accept_lost_receipts: bool,
+    reload: Reload,
+    shutdown: Shutdown,
+) -> Result<()> {
     let metrics = metrics::install().context("cannot begin to count")?;
-    let key = ChannelKey::from_file(&config.enclave.key_file)
-        .with_context(|| format!("cannot read the channel key {}", config.enclave.key_file.display()))?;
+    let endpoint = Endpoint::load(&config.enclave).context("cannot use a channel key")?;
     let store = Store::open(&config.store).await?;
     let server = Server::bind(&config.api)?;
     let tpm = Tpm::spawn(&config.tpm)?;
 
     let (ender, ended) = Shutdown::new();
-    let enclave = Enclave::spawn(&config.enclave, key, ended.clone().ended());
+    let enclave = Enclave::spawn(endpoint, ended.clone().ended());
+    tokio::spawn(reload.run(config.enclave.clone(), enclave.clone()));
     let settings = AttestSettings {
         state_dir: config.state_dir.clone(),
         event_log: config.tpm.event_log.clone(),

@@ -13,7 +13,7 @@ use sealstone_agent::attest::{AttestSettings, Attestor, PCR_POLL};
 use sealstone_agent::config::api::ApiConfig;
 use sealstone_agent::config::enclave::RawEnclave;
 use sealstone_agent::config::tpm::RawTpm;
-use sealstone_agent::enclave::Enclave;
+use sealstone_agent::enclave::{Enclave, Endpoint};
 use sealstone_agent::reconcile::Reconciler;
 use sealstone_agent::shutdown::{Ender, Shutdown};
 use sealstone_agent::signing::Signing;
@@ -75,9 +75,13 @@ impl Agent {
         let raw = RawEnclave {
             address: "unix:enclave.sock".to_owned(),
             key_file: "agent.key".into(),
-            public_key: key.public().to_string(),
+            next_key_file: None,
+            public_keys: vec![key.public().to_string()],
         };
-        let enclave = Enclave::spawn(&raw.check(folder.path()).unwrap(), key, std::future::pending());
+        let enclave = Enclave::spawn(
+            Endpoint::new(&raw.check(folder.path()).unwrap(), vec![key]),
+            std::future::pending(),
+        );
         // Port 1 is nobody's.
         let raw: RawTpm = toml::from_str("tcti = \"swtpm:port=1\"\ndeadline_s = 1").unwrap();
         let tpm = Tpm::spawn(&raw.check(folder.path(), folder.path()).unwrap()).unwrap();

@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sealstone_agent::enclave::{CallError, Connection, Enclave, IN_FLIGHT_MAX};
+use sealstone_agent::enclave::{CallError, Connection, Enclave, Endpoint, IN_FLIGHT_MAX};
 use sealstone_agent::tpm::Tpm;
 use sealstone_attestation::{Binding, RequestDigest};
 use sealstone_wire::channel::ChannelKey;
@@ -255,7 +255,7 @@ async fn an_enclave_that_comes_later_is_found() {
     let responder = Responder::start();
     let (socket, config, key) = (responder.socket(), responder.config(), responder.agent_key());
     std::fs::remove_file(&socket).unwrap();
-    let enclave = Enclave::spawn(&config, key, std::future::pending());
+    let enclave = Enclave::spawn(Endpoint::new(&config, vec![key]), std::future::pending());
     let reason = down(&enclave, "cannot be reached").await;
     assert!(reason.contains("enclave.sock") && reason.contains("is the enclave running"), "{reason}");
     let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -272,7 +272,7 @@ async fn an_enclave_with_another_key_is_no_enclave() {
     let mut responder = Responder::start();
     let config = responder.config();
     responder.key = ChannelKey::generate().unwrap();
-    let enclave = Enclave::spawn(&config, responder.agent_key(), std::future::pending());
+    let enclave = Enclave::spawn(Endpoint::new(&config, vec![responder.agent_key()]), std::future::pending());
     thread::spawn(move || {
         for stream in responder.listener.incoming() {
             assert!(responder.shake(stream.unwrap()).is_err());
@@ -347,7 +347,7 @@ async fn a_listener_that_hangs_up_at_once_is_not_stormed() {
 async fn a_guest_is_reached_through_its_vmm() {
     let responder = Responder::start();
     let config = responder.config_at("unix-vsock:enclave.sock:5000");
-    let enclave = Enclave::spawn(&config, responder.agent_key(), std::future::pending());
+    let enclave = Enclave::spawn(Endpoint::new(&config, vec![responder.agent_key()]), std::future::pending());
     thread::spawn(move || {
         for answer in
             ["NO\n", "OK x\n", "OK 10737418241073741824107374182410737418241073741824", "OK 1073741824\n"]
@@ -371,7 +371,7 @@ async fn a_guest_is_reached_through_its_vmm() {
 async fn shutdown_leaves_no_caller_waiting() {
     let responder = Responder::start();
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
-    let enclave = Enclave::spawn(&responder.config(), responder.agent_key(), async {
+    let enclave = Enclave::spawn(responder.endpoint(), async {
         let _ = ended.await;
     });
     let (report, asked) = mpsc::channel();

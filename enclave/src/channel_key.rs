@@ -1,6 +1,5 @@
 //! The enclave's side of the channel: a static key in secret memory, and every operation of the channel with it.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,19 +13,27 @@ use crate::secret::{self, Secret};
 /// # Errors
 /// As [`ChannelKey::load_or_create`].
 pub fn load_or_create(path: &Path) -> Result<ChannelKey, KeyError> {
+    held(|secret| match create_secret(path, secret) {
+        Err(KeyError::Create { source, .. }) if source.kind() == std::io::ErrorKind::AlreadyExists => {
+            read_secret(path, secret)
+        }
+        result => result,
+    })
+}
+
+/// Reads the key file.
+///
+/// # Errors
+/// As [`ChannelKey::from_file`].
+pub fn load(path: &Path) -> Result<ChannelKey, KeyError> {
+    held(|secret| read_secret(path, secret))
+}
+
+fn held(fill: impl FnOnce(&mut [u8; 32]) -> Result<(), KeyError>) -> Result<ChannelKey, KeyError> {
     // Boxed: see `Flat`.
     let mut failed: Option<Box<KeyError>> = None;
-    let secret = secret::run(|inside| {
-        Secret::filled(inside, |secret| {
-            let made = match create_secret(path, secret) {
-                Err(KeyError::Create { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
-                    read_secret(path, secret)
-                }
-                result => result,
-            };
-            failed = made.err().map(Box::new);
-        })
-    });
+    let secret =
+        secret::run(|inside| Secret::filled(inside, |secret| failed = fill(secret).err().map(Box::new)));
     if let Some(error) = failed {
         return Err(*error);
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use sealstone_attestation::AuthorityDigest;
 use sealstone_wire::address::Address;
-use sealstone_wire::channel::ChannelPublic;
+use sealstone_wire::channel::{ChannelPublic, public_keys};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -27,8 +27,10 @@ pub struct Config {
     pub listen: Address,
     /// The enclave's channel key; made at first start.
     pub channel_key_file: PathBuf,
-    /// The one agent that may talk.
-    pub agent_public_key: ChannelPublic,
+    /// The key that comes after it, under which the enclave answers as well while agents move to it.
+    pub next_channel_key_file: Option<PathBuf>,
+    /// The one agent that may talk: its channel key, and its next or its former one while it is replaced.
+    pub agent_public_keys: Vec<ChannelPublic>,
     /// The sealed root and the manifest in force.
     pub state_file: PathBuf,
     /// 32 secret bytes, readable by the enclave's user only, without which the TPM does not unseal; made at
@@ -83,7 +85,8 @@ pub enum ConfigError {
 struct Raw {
     listen: String,
     channel_key_file: PathBuf,
-    agent_public_key: String,
+    next_channel_key_file: Option<PathBuf>,
+    agent_public_keys: Vec<String>,
     state_file: PathBuf,
     credential_file: PathBuf,
     authority: String,
@@ -115,7 +118,8 @@ impl Config {
         let Raw {
             listen,
             channel_key_file,
-            agent_public_key,
+            next_channel_key_file,
+            agent_public_keys,
             state_file,
             credential_file,
             authority,
@@ -145,8 +149,9 @@ impl Config {
                 .map(|address| address.relative_to(folder))
                 .map_err(|error| field("listen", error.to_string()))?,
             channel_key_file: folder.join(channel_key_file),
-            agent_public_key: ChannelPublic::from_str(&agent_public_key)
-                .map_err(|error| field("agent_public_key", error.to_string()))?,
+            next_channel_key_file: next_channel_key_file.map(|file| folder.join(file)),
+            agent_public_keys: public_keys(&agent_public_keys)
+                .map_err(|error| field("agent_public_keys", error.to_string()))?,
             state_file: folder.join(state_file),
             credential_file: folder.join(credential_file),
             authority: AuthorityDigest::from_str(&authority)

@@ -43,8 +43,6 @@ pub struct Enclave {
 /// What is fixed at start.
 #[derive(Debug)]
 pub struct Settings {
-    /// The enclave's side of the channel; named in the report.
-    pub channel_key: ChannelPublic,
     /// Who may approve the manifest that provisions.
     pub authority: sealstone_attestation::AuthorityDigest,
     /// Where a new counter goes.
@@ -224,15 +222,17 @@ impl Enclave {
 
     /// A fresh report, signed.
     ///
+    /// It names the channel's key under which it is asked for.
+    ///
     /// # Errors
     /// Refused while locked: the report key is under the seal.
-    pub fn report(&self) -> Result<Vec<u8>, Refuse> {
+    pub fn report(&self, channel_key: ChannelPublic) -> Result<Vec<u8>, Refuse> {
         let life = self.life();
         let unlocked = life.unlocked()?;
-        Ok(self.sign_report(unlocked)?.to_json())
+        Ok(self.sign_report(unlocked, channel_key)?.to_json())
     }
 
-    fn sign_report(&self, unlocked: &Unlocked) -> Result<Envelope, Refuse> {
+    fn sign_report(&self, unlocked: &Unlocked, channel_key: ChannelPublic) -> Result<Envelope, Refuse> {
         let manifest = unlocked.manifest.manifest();
         let (sequence, receipt_head) = {
             let receipts = lock(&unlocked.receipts);
@@ -247,7 +247,7 @@ impl Enclave {
             manifest: unlocked.manifest.digest(),
             manifest_version: manifest.version(),
             authority: manifest.authority().digest(),
-            channel_key: *self.settings.channel_key.as_bytes(),
+            channel_key: *channel_key.as_bytes(),
             report_key: unlocked.report_key.public(),
             build: self.settings.build.clone(),
             protections: self.settings.protections.measured(),
@@ -267,10 +267,10 @@ impl Enclave {
     ///
     /// # Errors
     /// Refused while locked.
-    pub fn challenge(&self) -> Result<Reply, Refuse> {
+    pub fn challenge(&self, channel_key: ChannelPublic) -> Result<Reply, Refuse> {
         let life = self.life();
         let unlocked = life.unlocked()?;
-        let report = self.sign_report(unlocked)?;
+        let report = self.sign_report(unlocked, channel_key)?;
         let challenge = Challenge::draw(ReportDigest::of(&report.payload)).map_err(no_randomness)?;
         let nonce = challenge.nonce;
         *lock(&unlocked.challenge) = Some(challenge);

@@ -100,6 +100,24 @@ fn load_channel_key(path: &Path) -> Result<ChannelKey, String> {
         .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))
 }
 
+/// The key in use, and the next one if there is one.
+fn load_channel_keys(config: &Config) -> Result<Vec<ChannelKey>, String> {
+    let mut keys = vec![load_channel_key(&config.channel_key_file)?];
+    if let Some(path) = &config.next_channel_key_file {
+        // Made by whoever begins a rotation, never here: a missing one is a mistake.
+        let next = channel_key::load(path)
+            .map_err(|error| format!("channel key {}: {}", path.display(), core::describe(&error)))?;
+        if next.public() == keys[0].public() {
+            return Err(format!(
+                "expected another key in {} than in channel_key_file, found the same",
+                path.display()
+            ));
+        }
+        keys.push(next);
+    }
+    Ok(keys)
+}
+
 fn begin() -> Result<(), String> {
     panics_are_notices();
     sandbox::begin().map_err(|error| format!("cannot begin in safety: {error}"))
@@ -121,13 +139,12 @@ fn serve(config: &Path) -> Result<(), String> {
     let config = load(config)?;
     let protections = Arc::new(sandbox::harden(config.trace_guard));
     init_secrets(&config)?;
-    let channel_key = load_channel_key(&config.channel_key_file)?;
+    let channel_keys = load_channel_keys(&config)?;
     let credential = credential::Credential::load_or_create(&config.credential_file)
         .map_err(|error| format!("credential {}: {error}", config.credential_file.display()))?;
     let file = state_file::StateFile::open(&config.state_file).map_err(|error| core::describe(&error))?;
     let state = file.load().map_err(|error| core::describe(&error))?;
     let settings = core::Settings {
-        channel_key: channel_key.public(),
         authority: config.authority,
         nv_index: config.nv_index,
         build: build_info::build_info(),
@@ -141,8 +158,8 @@ fn serve(config: &Path) -> Result<(), String> {
     let mut crew = Crew::default();
     let server = Server::start(
         listener,
-        channel_key,
-        config.agent_public_key,
+        channel_keys,
+        config.agent_public_keys.clone(),
         Arc::clone(&enclave),
         config.signing_threads,
         &mut crew,

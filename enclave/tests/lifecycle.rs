@@ -34,6 +34,9 @@ use support::relay::TapRelay;
 use tempfile::TempDir;
 use tpm2_protocol::data::TpmCc;
 
+/// The enclave's key on a connection that these stories do not have.
+const CHANNEL_KEY: ChannelPublic = ChannelPublic::from_bytes([9; 32]);
+
 /// A machine, its owner, and the enclave's files.
 struct Stage {
     folder: TempDir,
@@ -88,7 +91,6 @@ impl Stage {
 
     fn start_on(&self, state: &Path, nv_index: u32) -> Enclave {
         let settings = Settings {
-            channel_key: ChannelPublic::from_bytes([9; 32]),
             authority: fake::authority(1, &[&self.person]).digest(),
             nv_index,
             build: BuildInfo { version: "0".to_owned(), commit: String::new(), binary_sha256: None },
@@ -117,7 +119,9 @@ impl Stage {
 
     /// The machine's answer to a fresh challenge, over these values.
     fn quote(&self, enclave: &Enclave, pcrs: PcrValues) -> QuoteEvidence {
-        let Reply::Challenge { nonce, report } = enclave.challenge().unwrap() else { panic!("no challenge") };
+        let Reply::Challenge { nonce, report } = enclave.challenge(CHANNEL_KEY).unwrap() else {
+            panic!("no challenge")
+        };
         self.answer(&nonce, &report, pcrs)
     }
 
@@ -200,7 +204,9 @@ fn a_challenge_from_before_a_manifest_change_opens_nothing() {
     let stage = Stage::new();
     let enclave = stage.provisioned();
     stage.attest(&enclave).unwrap();
-    let Reply::Challenge { nonce, report } = enclave.challenge().unwrap() else { panic!("no challenge") };
+    let Reply::Challenge { nonce, report } = enclave.challenge(CHANNEL_KEY).unwrap() else {
+        panic!("no challenge")
+    };
     let first = VerifiedManifest::danger_trust_as_given(&stage.sign(&stage.draft())).unwrap();
     enclave.upload(0, &stage.sign(&fake::next(first.manifest()))).unwrap();
     enclave.apply_manifest(&hints(), &mut TapRelay::honest(&stage.node.tpm)).unwrap();

@@ -3,6 +3,7 @@
 mod asset;
 mod attest;
 mod authority;
+mod channel;
 mod doctor;
 mod init;
 mod key;
@@ -67,6 +68,8 @@ enum Verb {
     Status(status::Args),
     Doctor(doctor::Args),
     Lock(lock::Args),
+    #[command(subcommand)]
+    Channel(channel::Verb),
 }
 
 /// What every command may need from around it.
@@ -98,6 +101,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Lock(args) => lock::run(args, &context),
+        Verb::Channel(verb) => channel::run(verb),
     }
 }
 

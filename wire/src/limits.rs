@@ -50,6 +50,11 @@ pub const IDLE_DEADLINE: Duration = Duration::from_secs(120);
 /// Connections that may be in their handshake at once; one more closes the oldest.
 pub const HANDSHAKES_MAX: usize = 16;
 
+/// Static keys of one side of the channel that hold at once: the one in use, and the next while it is replaced. The
+/// enclave tries each of its own with each of the agent's, so this bounds what an unauthenticated peer costs: that
+/// many handshakes squared, of two X25519 agreements each, over one buffer.
+pub const CHANNEL_KEYS_MAX: usize = 2;
+
 /// Authenticated connections at once: one agent, its successor while it reconnects, and a measuring tool.
 pub const CONNECTIONS_MAX: usize = 4;
 

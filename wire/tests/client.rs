@@ -52,7 +52,8 @@ impl Node {
         let (agent_public, enclave_public) = (agent.public(), enclave.public());
         let thread = thread::spawn(move || {
             let mut reader = FrameReader::new(listener.accept().unwrap());
-            let channel = channel::respond(&mut reader, &enclave, &agent_public, Instant::now() + AMPLE)?;
+            let (channel, _) =
+                channel::respond(&mut reader, &[enclave], &[agent_public], Instant::now() + AMPLE)?;
             let writer = FrameWriter::new(reader.get_mut().try_clone().unwrap());
             serve(Served { reader, writer, channel });
             Ok(())
@@ -197,9 +198,10 @@ fn a_silent_or_babbling_peer_is_not_waited_for() {
         let mut peer = Stream::connect(&address, Instant::now() + AMPLE).unwrap();
         peer.write_all(babble).unwrap();
         let own = ChannelKey::generate().unwrap();
+        let public = own.public();
         let mut reader = FrameReader::new(listener.accept().unwrap());
         let deadline = Instant::now() + Duration::from_millis(50);
-        let error = channel::respond(&mut reader, &own, &own.public(), deadline).err().unwrap();
+        let error = channel::respond(&mut reader, &[own], &[public], deadline).err().unwrap();
         assert!(matches!(error, ChannelError::Frame(FrameError::Late { .. })), "{error}");
         assert!(Instant::now() >= deadline);
         drop(reader);

@@ -95,7 +95,7 @@ fn reason(failure: Failure) -> Reason {
     let action = match failure.code {
         Code::Starting => "wait a moment and ask again",
         Code::EnclaveUnreachable => {
-            "start the enclave, and check enclave.address, enclave.key_file and enclave.public_key of the agent's \
+            "start the enclave, and check enclave.address, enclave.key_file and enclave.public_keys of the agent's \
              configuration"
         }
         Code::StoreRolledBack => "stop the agent and restore the newest copy of its store",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use sealstone_wire::address::{Address, AddressError};
-use sealstone_wire::channel::ChannelPublic;
+use sealstone_wire::channel::{ChannelPublic, public_keys};
 use serde::Deserialize;
 
 use super::FieldError;
@@ -16,8 +16,10 @@ pub struct RawEnclave {
     pub address: String,
     /// The agent's own channel key file.
     pub key_file: PathBuf,
-    /// The enclave's public channel key, hex.
-    pub public_key: String,
+    /// The key file that comes after it, tried first; the other one serves until the enclave knows this one.
+    pub next_key_file: Option<PathBuf>,
+    /// The enclave's public channel key, hex; while it is replaced the next one as well, which comes first.
+    pub public_keys: Vec<String>,
 }
 
 /// `[enclave]`, checked.
@@ -27,8 +29,10 @@ pub struct EnclaveConfig {
     pub address: Address,
     /// The agent's own channel key file.
     pub key_file: PathBuf,
-    /// The enclave's public channel key.
-    pub public_key: ChannelPublic,
+    /// The next one, if there is one.
+    pub next_key_file: Option<PathBuf>,
+    /// The enclave's public channel keys, in the order in which they are tried.
+    pub public_keys: Vec<ChannelPublic>,
 }
 
 impl RawEnclave {
@@ -37,7 +41,7 @@ impl RawEnclave {
     /// # Errors
     /// Names the field and what was expected of it.
     pub fn check(self, base: &Path) -> Result<EnclaveConfig, FieldError> {
-        let Self { address, key_file, public_key } = self;
+        let Self { address, key_file, next_key_file, public_keys: enclave } = self;
         let refused = |error: AddressError| FieldError::new("enclave.address", error.to_string());
         // Checked again with the folder in front: what the system takes is the whole path.
         let address = address.parse::<Address>().map_err(refused)?.relative_to(base);
@@ -45,9 +49,9 @@ impl RawEnclave {
         Ok(EnclaveConfig {
             address,
             key_file: base.join(key_file),
-            public_key: public_key
-                .parse()
-                .map_err(|error| FieldError::new("enclave.public_key", format!("{error}")))?,
+            next_key_file: next_key_file.map(|file| base.join(file)),
+            public_keys: public_keys(&enclave)
+                .map_err(|error| FieldError::new("enclave.public_keys", error.to_string()))?,
         })
     }
 }

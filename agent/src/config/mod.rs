@@ -130,7 +130,7 @@ mod tests {
         [enclave]
         address = "unix:enclave.sock"
         key_file = "agent.key"
-        public_key = "0900000000000000000000000000000000000000000000000000000000000000"
+        public_keys = ["0900000000000000000000000000000000000000000000000000000000000000"]
         [tpm]
         tcti = "swtpm:host=127.0.0.1,port=2321"
         [api]
@@ -170,7 +170,9 @@ mod tests {
             ("path = \"agent.db\"", "path = \"agent.db\"\n[log]\nlevel = \"loud\"", "log.level"),
             ("path = \"agent.db\"", "path = \"agent.db\"\n[log]\nformat = \"xml\"", "xml"),
             ("unix:enclave.sock", "tcp:enclave:1", "enclave.address"),
-            ("0900", "09", "enclave.public_key"),
+            ("0900", "09", "enclave.public_keys"),
+            ("public_keys = [", "public_keys = []#", "enclave.public_keys: expected 1 to 2"),
+            ("public_keys = [", "public_keys = [\"\", ", "enclave.public_keys"),
             ("[store]", "[stores]", "stores"),
             ("swtpm:", "mssim:", "tpm.tcti"),
         ] {

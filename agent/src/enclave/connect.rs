@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sealstone_wire::address::Address;
-use sealstone_wire::channel::{Channel, ChannelError, ChannelKey, Handshake};
+use sealstone_wire::channel::{Channel, ChannelError, ChannelKey, ChannelPublic, Handshake, Parties};
 use sealstone_wire::frame::{FrameBuffer, FrameError};
 use sealstone_wire::limits::HANDSHAKE_DEADLINE;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -14,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_vsock::{VsockAddr, VsockStream};
 
-use super::link::Link;
+use super::endpoint::Endpoint;
+use super::link::{End, Link};
 use super::{Connection, Outgoing};
 use crate::backoff::BackOff;
-use crate::config::enclave::EnclaveConfig;
 
 /// First and longest wait between two attempts to connect: an enclave that restarts is back in a moment, and
 /// one that is gone is not worth more than one attempt in five seconds.
@@ -40,7 +41,9 @@ enum ConnectError {
     Unreachable { address: String, source: io::Error },
     #[error("{address} did not finish the handshake within {HANDSHAKE_DEADLINE:?}")]
     Late { address: String },
-    #[error("{address} ended the handshake: do enclave.public_key and the enclave's agent_public_key match?")]
+    #[error(
+        "{address} ended the handshake: do enclave.public_keys and the enclave's agent_public_keys match?"
+    )]
     Rejected { address: String },
     #[error("the handshake with {address} failed: {detail}")]
     Handshake { address: String, detail: String },
@@ -48,20 +51,18 @@ enum ConnectError {
 
 /// The background task.
 pub(super) struct Supervisor {
-    config: EnclaveConfig,
-    key: ChannelKey,
+    endpoint: watch::Receiver<Arc<Endpoint>>,
     inbox: mpsc::Receiver<Outgoing>,
     announce: watch::Sender<Connection>,
 }
 
 impl Supervisor {
     pub(super) fn new(
-        config: EnclaveConfig,
-        key: ChannelKey,
+        endpoint: watch::Receiver<Arc<Endpoint>>,
         inbox: mpsc::Receiver<Outgoing>,
         announce: watch::Sender<Connection>,
     ) -> Self {
-        Self { config, key, inbox, announce }
+        Self { endpoint, inbox, announce }
     }
 
     pub(super) async fn run(mut self, shutdown: impl Future<Output = ()> + Send) {
@@ -79,12 +80,14 @@ impl Supervisor {
     async fn keep_connected(&mut self) {
         let mut back_off = BACK_OFF.clone();
         for generation in 1.. {
-            let reason = match self.connect().await {
+            let endpoint = Arc::clone(&self.endpoint.borrow_and_update());
+            let reason = match connect(&endpoint).await {
                 Ok(link) => {
-                    tracing::info!(address = %self.config.address, generation, "connected to the enclave");
+                    let Parties { own, peer } = link.parties;
+                    tracing::info!(address = %endpoint.address, generation, %own, enclave = %peer, "connected to the enclave");
                     let since = tokio::time::Instant::now();
                     self.announce.send_replace(Connection::Up { generation });
-                    let reason = link.run(generation, &mut self.inbox).await;
+                    let reason = self.serve(link, generation).await;
                     if since.elapsed() >= STOOD {
                         back_off.reset();
                     }
@@ -115,50 +118,99 @@ impl Supervisor {
         }
     }
 
-    async fn connect(&self) -> Result<Link, ConnectError> {
-        let address = || self.config.address.to_string();
-        timeout(HANDSHAKE_DEADLINE, async {
-            let (mut reader, mut writer) = open(&self.config.address)
-                .await
-                .map_err(|source| ConnectError::Unreachable { address: address(), source })?;
-            let channel = self.handshake(&mut reader, &mut writer).await.map_err(|error| match error {
+    /// Serves over a connection and over those that take its place; says why the last one ended. All of them are of one
+    /// generation: the enclave behind them is the same process, or the earlier connection would have ended with it.
+    async fn serve(&mut self, mut link: Link, generation: u64) -> String {
+        let Self { endpoint, inbox, announce: _ } = self;
+        loop {
+            match link.run(generation, inbox, successor(endpoint)).await {
+                End::Lost(reason) => return reason,
+                End::Succeeded(next, draining) => {
+                    let Parties { own, peer } = next.parties;
+                    tracing::info!(generation, %own, enclave = %peer, "another connection to the enclave has taken over");
+                    tokio::spawn(draining.finish());
+                    link = *next;
+                }
+            }
+        }
+    }
+}
+
+/// A connection under keys that are not yet in use; waits until there are such keys.
+async fn successor(endpoint: &mut watch::Receiver<Arc<Endpoint>>) -> Link {
+    if endpoint.changed().await.is_err() {
+        // No handle is left that could replace keys; the connection ends when that is noticed.
+        std::future::pending::<()>().await;
+    }
+    let mut back_off = BACK_OFF.clone();
+    loop {
+        let newest = Arc::clone(&endpoint.borrow_and_update());
+        match connect(&newest).await {
+            Ok(link) => return link,
+            Err(error) => {
+                tracing::warn!(%error, "no connection under the new keys yet; the open one goes on")
+            }
+        }
+        sleep(back_off.wait()).await;
+    }
+}
+
+/// Tries one pair of keys after the other, until the enclave has the one and knows the other.
+async fn connect(endpoint: &Endpoint) -> Result<Link, ConnectError> {
+    let mut outcome = Err(ConnectError::Rejected { address: endpoint.address.to_string() });
+    for (own, enclave) in endpoint.pairs() {
+        outcome = connect_as(&endpoint.address, own, enclave).await;
+        if !matches!(outcome, Err(ConnectError::Rejected { .. } | ConnectError::Handshake { .. })) {
+            break;
+        }
+    }
+    outcome
+}
+
+async fn connect_as(at: &Address, own: &ChannelKey, enclave: &ChannelPublic) -> Result<Link, ConnectError> {
+    let address = || at.to_string();
+    timeout(HANDSHAKE_DEADLINE, async {
+        let (mut reader, mut writer) =
+            open(at).await.map_err(|source| ConnectError::Unreachable { address: address(), source })?;
+        let channel =
+            handshake(own, enclave, &mut reader, &mut writer).await.map_err(|error| match error {
                 HandshakeError::Ended => ConnectError::Rejected { address: address() },
                 other => ConnectError::Handshake { address: address(), detail: other.to_string() },
             })?;
-            Ok(Link { reader, writer, channel })
-        })
-        .await
-        .map_err(|_| ConnectError::Late { address: address() })?
-    }
+        Ok(Link { parties: Parties { own: own.public(), peer: *enclave }, reader, writer, channel })
+    })
+    .await
+    .map_err(|_| ConnectError::Late { address: address() })?
+}
 
-    async fn handshake(
-        &self,
-        reader: &mut ReadHalf,
-        writer: &mut WriteHalf,
-    ) -> Result<Channel, HandshakeError> {
-        let mut handshake = Handshake::initiator(&self.key, &self.config.public_key)?;
-        let (mut frames, mut buffer) = (Vec::new(), FrameBuffer::default());
-        handshake.write_message(&mut frames)?;
-        writer.write_all(&frames).await?;
-        loop {
-            if let Some(answer) = buffer.next_frame()? {
-                handshake.read_message(answer)?;
-                break;
-            }
-            let count = reader.read(buffer.room()).await?;
-            if count == 0 {
-                return Err(HandshakeError::Ended);
-            }
-            buffer.advance(count);
+async fn handshake(
+    own: &ChannelKey,
+    enclave: &ChannelPublic,
+    reader: &mut ReadHalf,
+    writer: &mut WriteHalf,
+) -> Result<Channel, HandshakeError> {
+    let mut handshake = Handshake::initiator(own, enclave)?;
+    let (mut frames, mut buffer) = (Vec::new(), FrameBuffer::default());
+    handshake.write_message(&mut frames)?;
+    writer.write_all(&frames).await?;
+    loop {
+        if let Some(answer) = buffer.next_frame()? {
+            handshake.read_message(answer)?;
+            break;
         }
-        if !buffer.is_empty() {
-            return Err(HandshakeError::Early);
+        let count = reader.read(buffer.room()).await?;
+        if count == 0 {
+            return Err(HandshakeError::Ended);
         }
-        frames.clear();
-        handshake.write_message(&mut frames)?;
-        writer.write_all(&frames).await?;
-        Ok(handshake.finish()?)
+        buffer.advance(count);
     }
+    if !buffer.is_empty() {
+        return Err(HandshakeError::Early);
+    }
+    frames.clear();
+    handshake.write_message(&mut frames)?;
+    writer.write_all(&frames).await?;
+    Ok(handshake.finish()?)
 }
 
 #[derive(Debug, thiserror::Error)]

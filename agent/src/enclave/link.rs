@@ -1,17 +1,19 @@
-//! One connection at work: a writer that gathers, a reader that hands out.
+//! One connection at work: a writer that gathers, a reader that hands out. It may have a successor, which takes over
+//! the writing while what was written is still answered.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstone_wire::channel::{Channel, ChannelError, Opener, Sealer};
+use sealstone_wire::channel::{Channel, ChannelError, Opener, Parties, Sealer};
 use sealstone_wire::frame::{FrameBuffer, FrameError};
 use sealstone_wire::limits::{FRAME_DEADLINE, IDLE_DEADLINE};
 use sealstone_wire::reply::{Reply, ReplyMessage};
 use sealstone_wire::request::{Request, RequestMessage};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use super::connect::{ReadHalf, WriteHalf};
 use super::{CallError, Open, Outgoing, Pending, Waiter};
@@ -28,8 +30,15 @@ const SILENCE_MAX: Duration = Duration::from_secs(KEEP_ALIVE.as_secs() * 3);
 /// Bytes that one write gathers: beyond it a larger write saves nothing.
 const GATHER_MAX: usize = 64 * 1024;
 
+/// How often is looked whether a ceremony, or an answer, is still outstanding when a successor waits.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long a connection that has a successor may take for what was asked on it: more than any caller waits.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
+
 /// An open connection, not yet at work.
 pub(super) struct Link {
+    pub(super) parties: Parties,
     pub(super) reader: ReadHalf,
     pub(super) writer: WriteHalf,
     pub(super) channel: Channel,
@@ -56,22 +65,78 @@ enum LinkError {
     Abandoned,
 }
 
+/// How a connection ended.
+pub(super) enum End {
+    /// It failed, and why; every request that was written and not answered is lost.
+    Lost(String),
+    /// This one does the writing from now on.
+    Succeeded(Box<Link>, Draining),
+}
+
 impl Link {
-    /// Works until the connection ends; says why it did. Every request that was written and not answered is lost
-    /// by then.
-    pub(super) async fn run(self, generation: u64, inbox: &mut mpsc::Receiver<Outgoing>) -> String {
-        let Self { reader, writer, channel: Channel { sealer, opener } } = self;
+    /// Works until the connection ends, or until `successor` is there: the same enclave process, over another
+    /// connection. A ceremony is finished first, because the enclave expects its relayed answers here.
+    pub(super) async fn run(
+        self,
+        generation: u64,
+        inbox: &mut mpsc::Receiver<Outgoing>,
+        successor: impl Future<Output = Self>,
+    ) -> End {
+        let Self { parties: _, reader, writer, channel: Channel { sealer, opener } } = self;
         let open = OpenRequests::default();
-        let error = tokio::select! {
-            error = write(writer, sealer, generation, inbox, Arc::clone(&open.0)) => error,
-            error = read(reader, opener, Arc::clone(&open.0)) => error,
+        let (hand_over, handed) = oneshot::channel();
+        let mut hand_over = Some(hand_over);
+        let mut reading: Reading = Box::pin(read(reader, opener, Arc::clone(&open.0)));
+        let error = {
+            let mut writing = pin!(write(writer, sealer, generation, inbox, Arc::clone(&open.0), handed));
+            let mut successor = pin!(successor);
+            loop {
+                tokio::select! {
+                    written = &mut writing => match written {
+                        Ok((link, writer)) => {
+                            return End::Succeeded(link, Draining { reading, _writer: writer, open });
+                        }
+                        Err(error) => break error,
+                    },
+                    Err(error) = &mut reading => break error,
+                    link = &mut successor, if hand_over.is_some() => {
+                        // The writer is there: it is awaited above.
+                        drop(hand_over.take().map(|hand_over| hand_over.send(Box::new(link))));
+                    }
+                }
+            }
         };
-        let reason = match error {
-            Ok(never) => match never {},
-            Err(error) => error.to_string(),
+        let reason = error.to_string();
+        open.lose(&reason);
+        End::Lost(reason)
+    }
+}
+
+type Reading = Pin<Box<dyn Future<Output = Result<Never, LinkError>> + Send>>;
+
+/// A connection on which nothing is asked any more.
+pub(super) struct Draining {
+    reading: Reading,
+    /// Dropping it would tell the enclave that the connection is over.
+    _writer: WriteHalf,
+    open: OpenRequests,
+}
+
+impl Draining {
+    /// Hands out the answers that are still due, then ends the connection.
+    pub(super) async fn finish(self) {
+        let Self { mut reading, _writer, open } = self;
+        let answered = async {
+            while !open.0.is_empty() {
+                sleep(LOOK).await;
+            }
+        };
+        let reason = tokio::select! {
+            () = answered => return,
+            Err(error) = &mut reading => error.to_string(),
+            () = sleep(DRAIN_MAX) => format!("no answer within {DRAIN_MAX:?} of its connection's replacement"),
         };
         open.lose(&reason);
-        reason
     }
 }
 
@@ -102,15 +167,26 @@ async fn write(
     generation: u64,
     inbox: &mut mpsc::Receiver<Outgoing>,
     pending: Arc<Pending>,
-) -> Result<Never, LinkError> {
+    mut handed: oneshot::Receiver<Box<Link>>,
+) -> Result<(Box<Link>, WriteHalf), LinkError> {
     let mut keep_alive = interval(KEEP_ALIVE);
     keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     keep_alive.reset();
     let mut frames = Vec::new();
+    let mut successor = None;
     loop {
+        successor = match successor {
+            Some(link) if !pending.has_ceremony() => return Ok((link, writer)),
+            waiting => waiting,
+        };
         let mut next = tokio::select! {
             outgoing = inbox.recv() => Some(outgoing.ok_or(LinkError::Abandoned)?),
             _ = keep_alive.tick() => None,
+            Ok(link) = &mut handed, if successor.is_none() => {
+                successor = Some(link);
+                continue;
+            }
+            () = sleep(LOOK), if successor.is_some() => continue,
         };
         if next.is_none() {
             sealer

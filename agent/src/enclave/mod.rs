@@ -6,6 +6,7 @@
 //! lost from the moment before its first byte is written.
 
 mod connect;
+mod endpoint;
 mod link;
 
 use std::collections::HashMap;
@@ -14,14 +15,14 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sealstone_wire::channel::ChannelKey;
 use sealstone_wire::limits::{QUEUE_MAX, RELAY_DEADLINE, TPM_COMMANDS_MAX};
 use sealstone_wire::reply::{Refusal, Reply};
 use sealstone_wire::request::{Request, RequestMessage};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::enclave::EnclaveConfig;
+pub use endpoint::Endpoint;
+
 use crate::tpm::{RelayError, TpmRelay};
 
 /// Requests that may be in flight at once: as many as the enclave queues, so that one agent alone never makes
@@ -48,6 +49,7 @@ struct Shared {
     slots: Arc<Semaphore>,
     next_id: AtomicU64,
     connection: watch::Receiver<Connection>,
+    endpoint: watch::Sender<Arc<Endpoint>>,
 }
 
 /// Whether the enclave can be asked.
@@ -120,22 +122,26 @@ impl Enclave {
     /// Starts the background task; it ends when `shutdown` does, and then nothing is sent any more.
     ///
     /// Must be called within a tokio runtime.
-    pub fn spawn(
-        config: &EnclaveConfig,
-        key: ChannelKey,
-        shutdown: impl Future<Output = ()> + Send + 'static,
-    ) -> Self {
+    pub fn spawn(endpoint: Endpoint, shutdown: impl Future<Output = ()> + Send + 'static) -> Self {
         let (outbox, inbox) = mpsc::channel(OUTBOX_MAX);
         let (announce, connection) =
             watch::channel(Connection::Down { reason: "not connected yet".to_owned() });
-        let supervisor = connect::Supervisor::new(config.clone(), key, inbox, announce);
+        let endpoint = watch::Sender::new(Arc::new(endpoint));
+        let supervisor = connect::Supervisor::new(endpoint.subscribe(), inbox, announce);
         tokio::spawn(supervisor.run(shutdown));
         Self(Arc::new(Shared {
             outbox,
             slots: Arc::new(Semaphore::new(IN_FLIGHT_MAX)),
             next_id: AtomicU64::new(1),
             connection,
+            endpoint,
         }))
+    }
+
+    /// Connects with these keys from now on, at the same address. A connection that is open serves until another one
+    /// under them has taken its place, so that no request fails of it.
+    pub fn replace_keys(&self, endpoint: Endpoint) {
+        self.0.endpoint.send_replace(Arc::new(endpoint));
     }
 
     /// How the connection is, and when it changes.
@@ -332,5 +338,13 @@ struct Pending(Mutex<HashMap<u64, Open>>);
 impl Pending {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Open>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn has_ceremony(&self) -> bool {
+        self.lock().values().any(|open| matches!(open.waiter, Waiter::Ceremony(_)))
     }
 }

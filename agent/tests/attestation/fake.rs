@@ -67,7 +67,7 @@ impl Fake {
 
     /// A connection of one agent process, until `shutdown`.
     pub(crate) fn client(&self, shutdown: Shutdown) -> Enclave {
-        Enclave::spawn(&self.responder.config(), self.responder.agent_key(), shutdown.ended())
+        Enclave::spawn(self.responder.endpoint(), shutdown.ended())
     }
 }
 

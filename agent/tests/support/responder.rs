@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sealstone_agent::config::enclave::{EnclaveConfig, RawEnclave};
-use sealstone_agent::enclave::Enclave;
-use sealstone_wire::channel::{Channel, ChannelKey, respond};
+use sealstone_agent::enclave::{Enclave, Endpoint};
+use sealstone_wire::channel::{Channel, ChannelError, ChannelKey, ChannelPublic, respond};
 use sealstone_wire::frame::FrameReader;
 use sealstone_wire::reply::{Reply, ReplyMessage};
 use sealstone_wire::request::{Request, RequestMessage};
@@ -49,13 +49,22 @@ impl Responder {
 
     pub(crate) fn config_at(&self, address: &str) -> EnclaveConfig {
         let public_key = self.key.public().to_string();
-        let raw = RawEnclave { address: address.to_owned(), key_file: "agent.key".into(), public_key };
+        let raw = RawEnclave {
+            address: address.to_owned(),
+            key_file: "agent.key".into(),
+            next_key_file: None,
+            public_keys: vec![public_key],
+        };
         raw.check(self.directory.path()).expect("a good [enclave] section")
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint::new(&self.config(), vec![self.agent_key()])
     }
 
     /// The client under test, which is never shut down.
     pub(crate) fn client(&self) -> Enclave {
-        Enclave::spawn(&self.config(), self.agent_key(), std::future::pending())
+        Enclave::spawn(self.endpoint(), std::future::pending())
     }
 
     /// Waits for the client's next connection.
@@ -64,10 +73,19 @@ impl Responder {
         self.shake(stream).expect("the client's handshake")
     }
 
-    pub(crate) fn shake(&self, stream: UnixStream) -> Result<Peer, sealstone_wire::channel::ChannelError> {
+    pub(crate) fn shake(&self, stream: UnixStream) -> Result<Peer, ChannelError> {
+        self.shake_with(stream, &[self.agent_key().public()])
+    }
+
+    /// The handshake of an enclave that knows these agents.
+    pub(crate) fn shake_with(
+        &self,
+        stream: UnixStream,
+        agents: &[ChannelPublic],
+    ) -> Result<Peer, ChannelError> {
         let mut frames = FrameReader::new(stream.try_clone().expect("a second handle"));
-        let agent = self.agent_key().public();
-        let channel = respond(&mut frames, &self.key, &agent, Instant::now() + PATIENCE)?;
+        let own = std::slice::from_ref(&self.key);
+        let (channel, _) = respond(&mut frames, own, agents, Instant::now() + PATIENCE)?;
         Ok(Peer { frames, stream, channel })
     }
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use sealstone_wire::address::Stream;
-use sealstone_wire::channel::{self, Channel, ChannelError, ChannelKey, ChannelPublic, Opener, Sealer};
+use sealstone_wire::channel::{
+    self, Channel, ChannelError, ChannelKey, ChannelPublic, Opener, Parties, Sealer,
+};
 use sealstone_wire::frame::{FrameReader, FrameWriter};
 use sealstone_wire::limits::{FRAME_DEADLINE, HANDSHAKE_DEADLINE, IDLE_DEADLINE};
 use sealstone_wire::reply::{RefusalCode, Reply, ReplyMessage};
@@ -22,6 +24,8 @@ use crate::refuse::{Refuse, refuse};
 pub(super) struct Connection {
     /// Shut down to end the connection from any thread.
     stream: Stream,
+    /// The enclave's key on this connection, which its reports name.
+    own: ChannelPublic,
     writer: Mutex<Option<Writer>>,
     /// The ceremony that waits for relayed answers, by its request's number.
     ceremony: Mutex<Option<(u64, SyncSender<Relayed>)>>,
@@ -41,12 +45,12 @@ pub(super) struct Reader {
 /// Proves both sides to each other, whole by the deadline of a handshake.
 pub(super) fn authenticate(
     stream: Stream,
-    own: &ChannelKey,
-    agent: &ChannelPublic,
-) -> Result<(FrameReader<Stream>, Channel), ChannelError> {
+    own: &[ChannelKey],
+    agent: &[ChannelPublic],
+) -> Result<(FrameReader<Stream>, Channel, Parties), ChannelError> {
     let mut frames = FrameReader::new(stream);
-    let channel = channel::respond(&mut frames, own, agent, Instant::now() + HANDSHAKE_DEADLINE)?;
-    Ok((frames, channel))
+    let (channel, parties) = channel::respond(&mut frames, own, agent, Instant::now() + HANDSHAKE_DEADLINE)?;
+    Ok((frames, channel, parties))
 }
 
 impl Connection {
@@ -54,11 +58,12 @@ impl Connection {
     pub(super) fn open(
         mut frames: FrameReader<Stream>,
         channel: Channel,
+        own: ChannelPublic,
     ) -> std::io::Result<(Arc<Self>, Reader)> {
         let Channel { sealer, opener } = channel;
         let stream = frames.get_mut().try_clone()?;
         let writer = Writer { sealer, frames: FrameWriter::new(stream.try_clone()?) };
-        let connection = Self { stream, writer: Mutex::new(Some(writer)), ceremony: Mutex::new(None) };
+        let connection = Self { stream, own, writer: Mutex::new(Some(writer)), ceremony: Mutex::new(None) };
         Ok((Arc::new(connection), Reader { opener, frames }))
     }
 
@@ -128,9 +133,9 @@ impl Connection {
             Request::ApplyManifest { tpm } => return self.ceremony(id, ceremonies, tpm, Kind::Apply),
             Request::Status => Ok(Reply::Status(enclave.status())),
             Request::ManifestChunk { offset, bytes } => enclave.upload(offset, &bytes).map(|()| Reply::Done),
-            Request::Challenge => enclave.challenge(),
+            Request::Challenge => enclave.challenge(self.own),
             Request::Attest { quote, checkpoint } => enclave.attest(&quote, &checkpoint).map(Reply::Session),
-            Request::Report => enclave.report().map(|envelope| Reply::Report { envelope }),
+            Request::Report => enclave.report(self.own).map(|envelope| Reply::Report { envelope }),
             Request::Clock => Ok(Reply::Clock { now_ms: crate::clock::unix_ms() }),
             Request::Receipts { from } => enclave.receipts(from).map(Reply::Receipts),
             Request::Lock => enclave.lock().map(|()| Reply::Done),

@@ -44,10 +44,10 @@ const STACK: usize = 512 * 1024;
 type Arrival = (Stream, u64);
 
 /// What all connections share.
-#[allow(missing_debug_implementations, reason = "holds the channel key")]
+#[allow(missing_debug_implementations, reason = "holds the channel's keys")]
 pub struct Server {
-    channel_key: ChannelKey,
-    agent: ChannelPublic,
+    channel_keys: Vec<ChannelKey>,
+    agent: Vec<ChannelPublic>,
     enclave: Arc<Enclave>,
     pool: Pool,
     ceremonies: Ceremonies,
@@ -76,8 +76,8 @@ impl Server {
     /// The system gives no thread.
     pub fn start(
         listener: Listener,
-        channel_key: ChannelKey,
-        agent: ChannelPublic,
+        channel_keys: Vec<ChannelKey>,
+        agent: Vec<ChannelPublic>,
         enclave: Arc<Enclave>,
         signing_threads: usize,
         crew: &mut Crew,
@@ -85,7 +85,7 @@ impl Server {
         let pool = Pool::start(&enclave, signing_threads, STACK, crew)?;
         let ceremonies = Ceremonies::start(Arc::clone(&enclave), STACK, crew)?;
         let server = Arc::new(Self {
-            channel_key,
+            channel_keys,
             agent,
             enclave,
             pool,
@@ -115,9 +115,9 @@ impl Server {
 
     /// One connection from its first byte to its last.
     fn serve(&self, stream: Stream, ticket: u64) {
-        let authenticated = connection::authenticate(stream, &self.channel_key, &self.agent);
+        let authenticated = connection::authenticate(stream, &self.channel_keys, &self.agent);
         self.handshakes.leave(ticket);
-        let (frames, channel) = match authenticated {
+        let (frames, channel, parties) = match authenticated {
             Ok(authenticated) => authenticated,
             Err(error) => {
                 return self.log.say(&format!("connection refused: {}", crate::core::describe(&error)));
@@ -126,7 +126,7 @@ impl Server {
         let Some(_place) = Place::take(&self.connections) else {
             return self.log.say(&format!("connection refused: {CONNECTIONS_MAX} are open"));
         };
-        match Connection::open(frames, channel) {
+        match Connection::open(frames, channel, parties.own) {
             Ok((connection, reader)) => connection.serve(reader, &self.enclave, &self.pool, &self.ceremonies),
             Err(error) => self.log.say(&format!("connection lost: {error}")),
         }

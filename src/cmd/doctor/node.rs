@@ -80,7 +80,7 @@ fn answered(status: &NodeStatus) -> Vec<Line> {
         None => lines.push(Line::fail(
             "enclave",
             "expected an answer from the enclave, found none",
-            "start sealstone-enclave; check [enclave] in agent.toml and agent_public_key in enclave.toml",
+            "start sealstone-enclave; check [enclave] in agent.toml and agent_public_keys in enclave.toml",
         )),
         Some(enclave) => lines.extend(enclave_lines(enclave)),
     }

@@ -11,9 +11,9 @@ pub(super) const ENCLAVE_KEY: &str = "enclave.key";
 /// The enclave's TPM auth value.
 pub(super) const CREDENTIAL: &str = "enclave.credential";
 /// The agent's configuration.
-pub(super) const AGENT_CONFIG: &str = "agent.toml";
+pub(in crate::cmd) const AGENT_CONFIG: &str = "agent.toml";
 /// The enclave's configuration.
-pub(super) const ENCLAVE_CONFIG: &str = "enclave.toml";
+pub(in crate::cmd) const ENCLAVE_CONFIG: &str = "enclave.toml";
 /// The agent's own files. A folder of their own: its copy of the manifest is not the skeleton beside it.
 pub(super) const STATE_DIR: &str = "state";
 /// The skeleton of the first manifest.
@@ -46,8 +46,8 @@ node = {node}
 [enclave]
 address = {address}
 key_file = "{AGENT_KEY}"
-# The enclave's channel key; `sealstone-enclave --public-key` prints it.
-public_key = "{enclave_public}"
+# The enclave's channel key; `sealstone-enclave --public-key` prints it, `sealstone channel rotate` replaces it.
+public_keys = ["{enclave_public}"]
 
 [tpm]
 tcti = {tcti}
@@ -78,7 +78,7 @@ pub(super) fn enclave_toml(settings: &Settings<'_>) -> String {
 listen = {listen}
 channel_key_file = "{ENCLAVE_KEY}"
 # The agent's channel key: no other agent may speak to this enclave.
-agent_public_key = "{agent_public}"
+agent_public_keys = ["{agent_public}"]
 state_file = "enclave.state"
 # The TPM auth value of the sealed root: only the enclave's user may read it.
 credential_file = "{CREDENTIAL}"

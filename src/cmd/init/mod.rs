@@ -3,6 +3,8 @@
 mod config;
 mod skeleton;
 
+pub(super) use self::config::{AGENT_CONFIG, ENCLAVE_CONFIG};
+
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -15,8 +17,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use self::config::{
-    AGENT_CONFIG, AGENT_KEY, CREDENTIAL, ENCLAVE_CONFIG, ENCLAVE_KEY, MANIFEST, STATE_DIR, Settings,
-    agent_toml, enclave_toml,
+    AGENT_KEY, CREDENTIAL, ENCLAVE_KEY, MANIFEST, STATE_DIR, Settings, agent_toml, enclave_toml,
 };
 use super::{authority, now};
 use crate::failure::{Failure, chain};

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::Instant;
 
-use super::{Channel, ChannelError, ChannelKey, ChannelPublic, Handshake};
+use super::{Channel, ChannelError, ChannelKey, ChannelPublic, Handshake, Parties};
 use crate::frame::{Deadlined, FrameError, FrameReader, Timeouts};
 
 /// Authenticates as the agent's side. The reader is used on: it may hold frames that came behind the handshake.
@@ -23,21 +23,22 @@ pub fn initiate<S: Read + Write + Timeouts>(
     handshake.finish()
 }
 
-/// Authenticates as the enclave's side. The reader is used on: it may hold frames that came behind the handshake.
+/// Authenticates as the enclave's side, under any of its keys and to any of the agent's. The reader is used on: it may
+/// hold frames that came behind the handshake.
 ///
 /// # Errors
 /// [`ChannelError`]; the stream is unusable from there on.
 pub fn respond<S: Read + Write + Timeouts>(
     frames: &mut FrameReader<S>,
-    own: &ChannelKey,
-    peer: &ChannelPublic,
+    own: &[ChannelKey],
+    peers: &[ChannelPublic],
     deadline: Instant,
-) -> Result<Channel, ChannelError> {
-    let mut handshake = Handshake::responder(own, peer)?;
-    read(frames, &mut handshake, deadline)?;
+) -> Result<(Channel, Parties), ChannelError> {
+    let hello = frames.next_by(deadline)?.ok_or(ChannelError::Ended)?;
+    let (mut handshake, parties) = Handshake::answering(own, peers, hello)?;
     write(frames, &mut handshake, deadline)?;
     read(frames, &mut handshake, deadline)?;
-    handshake.finish()
+    Ok((handshake.finish()?, parties))
 }
 
 fn read<S: Read + Timeouts>(

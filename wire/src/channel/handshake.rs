@@ -9,7 +9,7 @@ use super::key::sheltered;
 use super::primitives::{NO_KEY, Primitives};
 use super::{Channel, ChannelError, ChannelKey, ChannelPublic, StaticKey, TAG};
 use crate::frame::append_frame;
-use crate::limits::PROTOCOL_VERSION;
+use crate::limits::{CHANNEL_KEYS_MAX, PROTOCOL_VERSION};
 
 /// The pattern and its primitives.
 const PATTERN: &str = "Noise_KK_25519_ChaChaPoly_SHA256";
@@ -27,6 +27,15 @@ pub struct Handshake {
     initiator: bool,
     state: State,
     holder: Arc<dyn StaticKey>,
+}
+
+/// Between whom a channel is: static keys, which both sides have proven to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parties {
+    /// This side's key.
+    pub own: ChannelPublic,
+    /// The other side's.
+    pub peer: ChannelPublic,
 }
 
 enum State {
@@ -53,6 +62,30 @@ impl Handshake {
     /// As [`initiator`](Self::initiator).
     pub fn responder(own: &ChannelKey, peer: &ChannelPublic) -> Result<Self, ChannelError> {
         Self::new(own, peer, false, PROTOCOL_VERSION)
+    }
+
+    /// The enclave's side, after the agent's first frame: under the first of its own keys and of the agent's with which
+    /// that frame authenticates, so that either side may replace its key while the other goes on. Takes as many keys
+    /// of a side as [`CHANNEL_KEYS_MAX`] and looks at no more.
+    ///
+    /// # Errors
+    /// As [`read_message`](Self::read_message) of the last that was tried: the peer has none of the expected keys.
+    pub fn answering(
+        own: &[ChannelKey],
+        peers: &[ChannelPublic],
+        hello: &[u8],
+    ) -> Result<(Self, Parties), ChannelError> {
+        let mut refused = ChannelError::Handshake;
+        for own in own.iter().take(CHANNEL_KEYS_MAX) {
+            for peer in peers.iter().take(CHANNEL_KEYS_MAX) {
+                let mut handshake = Self::responder(own, peer)?;
+                match handshake.read_message(hello) {
+                    Ok(()) => return Ok((handshake, Parties { own: own.public(), peer: *peer })),
+                    Err(error) => refused = error,
+                }
+            }
+        }
+        Err(refused)
     }
 
     fn new(
@@ -170,6 +203,8 @@ fn reason(error: snow::Error) -> ChannelError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
     use crate::frame::read_frame;
 
@@ -253,6 +288,86 @@ mod tests {
         // The enclave's key does not make an agent.
         let error = run(&mut impostor(&sides.enclave), &mut sides.responder(), |_, _| {}).unwrap_err();
         assert!(matches!(error, ChannelError::Handshake), "{error}");
+    }
+
+    #[test]
+    fn either_side_may_replace_its_key_and_each_pair_is_told_apart() {
+        let (old, new, foreign) = (Sides::new(), Sides::new(), Sides::new());
+        let own = [old.enclave, new.enclave];
+        let peers = [old.agent.public(), new.agent.public()];
+        let hello = |agent: &ChannelKey, enclave: &ChannelKey| {
+            let mut initiator = Handshake::initiator(agent, &enclave.public()).unwrap();
+            let body = written(&mut initiator);
+            (initiator, body)
+        };
+        for enclave in &own {
+            for agent in [&old.agent, &new.agent] {
+                let (mut initiator, body) = hello(agent, enclave);
+                let (mut responder, parties) = Handshake::answering(&own, &peers, &body).unwrap();
+                assert_eq!(parties, Parties { own: enclave.public(), peer: agent.public() });
+                initiator.read_message(&written(&mut responder)).unwrap();
+                responder.read_message(&written(&mut initiator)).unwrap();
+                initiator.finish().unwrap();
+                responder.finish().unwrap();
+            }
+        }
+        let refused = |own: &[ChannelKey], peers: &[ChannelPublic], body: &[u8]| {
+            matches!(Handshake::answering(own, peers, body).err(), Some(ChannelError::Handshake))
+        };
+        // A foreign agent, one that wants a foreign enclave, and one whose key was withdrawn.
+        assert!(refused(&own, &peers, &hello(&foreign.agent, &own[0]).1));
+        assert!(refused(&own, &peers, &hello(&old.agent, &foreign.enclave).1));
+        assert!(refused(&own, &peers[1..], &hello(&old.agent, &own[1]).1));
+        assert!(refused(&own[1..], &peers, &hello(&new.agent, &own[0]).1));
+        // A changed frame, one of another length, none, and nobody to expect.
+        let (_, mut body) = hello(&old.agent, &own[0]);
+        assert!(refused(&[], &peers, &body) && refused(&own, &[], &body));
+        body[40] ^= 1;
+        assert!(refused(&own, &peers, &body));
+        assert!(refused(&own, &peers, &body[1..]) && refused(&own, &peers, &[]));
+        // Keys beyond the bound are not looked at.
+        let many = [foreign.agent.public(), foreign.agent.public(), old.agent.public()];
+        assert!(refused(&own, &many, &hello(&old.agent, &own[0]).1));
+        assert!(matches!(
+            Handshake::answering(&own, &peers, &[0; MESSAGE]).err(),
+            Some(ChannelError::LowOrder)
+        ));
+    }
+
+    #[test]
+    fn a_stranger_costs_two_agreements_for_each_pair_of_keys_and_no_more() {
+        struct Counting(ChannelKey, Arc<AtomicUsize>);
+
+        impl StaticKey for Counting {
+            fn public(&self) -> ChannelPublic {
+                self.0.public()
+            }
+
+            fn agree(&self, peer: &[u8; 32], shared: &mut [u8; 32]) {
+                self.1.fetch_add(1, Ordering::Relaxed);
+                self.0.holder().agree(peer, shared);
+            }
+        }
+
+        let agreements = Arc::new(AtomicUsize::new(0));
+        let own: Vec<_> = (0..CHANNEL_KEYS_MAX)
+            .map(|_| {
+                let counting = Counting(ChannelKey::generate().unwrap(), Arc::clone(&agreements));
+                ChannelKey::held_by(Arc::new(counting))
+            })
+            .collect();
+        let peers: Vec<_> = (0..CHANNEL_KEYS_MAX).map(|_| ChannelKey::generate().unwrap().public()).collect();
+        let most = 2 * CHANNEL_KEYS_MAX * CHANNEL_KEYS_MAX;
+        for (hello, expected) in [
+            (vec![0x42; MESSAGE], most),
+            (vec![0x42; MESSAGE - 1], 0),
+            (vec![0x42; 65_535], 0),
+            (Vec::new(), 0),
+        ] {
+            agreements.store(0, Ordering::Relaxed);
+            assert!(Handshake::answering(&own, &peers, &hello).is_err());
+            assert_eq!(agreements.load(Ordering::Relaxed), expected, "{} bytes", hello.len());
+        }
     }
 
     #[test]

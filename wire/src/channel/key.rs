@@ -13,6 +13,8 @@ use thiserror::Error;
 use x25519_dalek::StaticSecret;
 use zeroize::Zeroizing;
 
+use crate::limits::CHANNEL_KEYS_MAX;
+
 /// Starts the one line of a key file, so that no other 32 bytes are taken for one.
 const FILE_LABEL: &str = "sealstone-channel-key-v1 ";
 
@@ -265,6 +267,39 @@ impl From<ChannelPublic> for String {
     }
 }
 
+/// The public keys of one side of the channel: one, or two while it is replaced.
+///
+/// # Errors
+/// [`PublicKeysError`].
+pub fn public_keys<T: AsRef<str>>(texts: &[T]) -> Result<Vec<ChannelPublic>, PublicKeysError> {
+    if !(1..=CHANNEL_KEYS_MAX).contains(&texts.len()) {
+        return Err(PublicKeysError::Count { found: texts.len() });
+    }
+    let keys: Vec<ChannelPublic> =
+        texts.iter().map(|text| text.as_ref().parse()).collect::<Result<_, _>>()?;
+    let mut different = keys.clone();
+    different.sort_unstable();
+    different.dedup();
+    if different.len() < keys.len() { Err(PublicKeysError::Twice) } else { Ok(keys) }
+}
+
+/// A list that is not one side's public keys.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PublicKeysError {
+    /// None, or more than one side has.
+    #[error("expected 1 to {CHANNEL_KEYS_MAX} public keys, found {found}")]
+    Count {
+        /// How many.
+        found: usize,
+    },
+    /// One of them is none.
+    #[error(transparent)]
+    Public(#[from] PublicError),
+    /// The same one again.
+    #[error("expected different public keys, found one twice")]
+    Twice,
+}
+
 /// A text that is no public key.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("expected a public key of 64 hex digits, found {found} characters that are none")]
@@ -398,5 +433,17 @@ mod tests {
             assert_eq!(bad.parse::<ChannelPublic>(), Err(PublicError { found: bad.len() }));
             assert!(serde_json::from_str::<ChannelPublic>(&format!("\"{bad}\"")).is_err());
         }
+    }
+
+    #[test]
+    fn a_side_has_one_key_or_two_that_differ() {
+        let [one, two, three] = [1, 2, 3].map(|byte| ChannelPublic::from_bytes([byte; 32]));
+        let texts = |keys: &[ChannelPublic]| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(public_keys(&texts(&[one])), Ok(vec![one]));
+        assert_eq!(public_keys(&texts(&[two, one])), Ok(vec![two, one]), "in the order given");
+        assert_eq!(public_keys::<&str>(&[]), Err(PublicKeysError::Count { found: 0 }));
+        assert_eq!(public_keys(&texts(&[one, two, three])), Err(PublicKeysError::Count { found: 3 }));
+        assert_eq!(public_keys(&texts(&[one, one])), Err(PublicKeysError::Twice));
+        assert!(matches!(public_keys(&[one.to_string().as_str(), "00"]), Err(PublicKeysError::Public(_))));
     }
 }

@@ -29,8 +29,11 @@ use crate::limits::PLAINTEXT_MAX;
 
 pub use blocking::{initiate, respond};
 pub use codec::{CodecError, decode, encode};
-pub use handshake::Handshake;
-pub use key::{ChannelKey, ChannelPublic, KeyError, PublicError, StaticKey, create_secret, read_secret};
+pub use handshake::{Handshake, Parties};
+pub use key::{
+    ChannelKey, ChannelPublic, KeyError, PublicError, PublicKeysError, StaticKey, create_secret, public_keys,
+    read_secret,
+};
 
 /// Bytes that encryption adds: the Poly1305 tag.
 const TAG: usize = 16;

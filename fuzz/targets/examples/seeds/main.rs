@@ -147,7 +147,8 @@ fn enclave_files(scene: &Scene) {
 
     let agent = ChannelKey::from_secret(&[0xa6; 32]).public();
     let config = format!(
-        "listen = \"unix:enclave.sock\"\nchannel_key_file = \"enclave.key\"\nagent_public_key = \"{agent}\"\n\
+        "listen = \"unix:enclave.sock\"\nchannel_key_file = \"enclave.key\"\n\
+         next_channel_key_file = \"enclave-2.key\"\nagent_public_keys = [\"{agent}\"]\n\
          state_file = \"state.json\"\ncredential_file = \"credential\"\nauthority = \"{}\"\n\
          nv_index = \"0x0185ea15\"\nsigning_threads = 2\nrequire_secret_memory = true\ntrace_guard = true\n",
         scene.report.authority

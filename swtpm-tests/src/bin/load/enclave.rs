@@ -49,8 +49,8 @@ fn connect(node: &Node) -> Client {
     let config = std::fs::read_to_string(node.path("agent.toml")).unwrap();
     let public: ChannelPublic = config
         .lines()
-        .find_map(|line| line.strip_prefix("public_key = "))
-        .map(|text| text.trim_matches('"').parse().unwrap())
+        .find_map(|line| line.strip_prefix("public_keys = "))
+        .map(|text| text.trim_matches(['[', ']', '"']).parse().unwrap())
         .unwrap();
     let address: Address = format!("unix:{}", node.path("enclave.sock").display()).parse().unwrap();
     let key = ChannelKey::from_file(&node.path("agent.key")).unwrap();
