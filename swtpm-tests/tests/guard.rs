@@ -246,7 +246,7 @@ fn a_killed_enclave_is_gone_at_once_and_its_guard_with_it() {
 
 #[test]
 fn told_to_end_together_the_enclave_wipes_first_and_the_guard_follows() {
-    for ending in [Signal::TERM, Signal::INT] {
+    for (ending, name) in [(Signal::TERM, "SIGTERM"), (Signal::INT, "SIGINT")] {
         let mut node = started(|text| text);
         let (enclave, guard) = pair(&node);
         // As a service manager tells a control group, and a terminal a process group: the guard first.
@@ -256,7 +256,7 @@ fn told_to_end_together_the_enclave_wipes_first_and_the_guard_follows() {
         signal(enclave, ending);
         let status = until("the enclave to end", || node.enclave().exited());
         assert_eq!(status.code(), Some(0), "{}", log(&node));
-        assert!(log(&node).contains(&format!("wiped, ending on signal {}", ending.as_raw())));
+        assert!(log(&node).contains(&format!("wiped, ending on {name}")));
         await_gone("the guard", guard);
     }
 }

@@ -284,7 +284,7 @@ fn a_protection_that_the_kernel_refuses_is_warned_of_and_reported_as_inactive() 
         let mut command = Command::new("setpriv");
         let faulty = under_fault(fault);
         command.args(["--groups", "4,24", "--"]).arg(faulty.get_program()).args(faulty.get_args());
-        let stage = Stage::by(&mut command);
+        let stage = Stage::traced_by(&mut command);
         let shown = Shown::of(stage.node.enclave_pid());
         let protections = agreed(&stage, &shown);
         assert!(detail(&protections, name).starts_with("false"), "{fault}: {}", detail(&protections, name));
@@ -297,6 +297,7 @@ fn a_protection_that_the_kernel_refuses_is_warned_of_and_reported_as_inactive() 
 #[test]
 fn an_enclave_that_cannot_be_confined_does_not_start() {
     let node = Node::init();
+    node.edit("enclave.toml", |text| text + "trace_guard = false\n");
     for (fault, says) in [
         ("seccomp:error=EINVAL", "cannot install its system call filter"),
         ("capset:error=EPERM", "cannot give up privileges"),

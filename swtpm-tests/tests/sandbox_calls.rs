@@ -189,7 +189,7 @@ impl Life {
         let mut strace = Command::new("strace");
         strace.args(["-D", "-f", "-e", "raw=!prctl", "-e", "signal=none", "-o"]).arg(trace);
         strace.arg(binary("sealstone-enclave"));
-        Self { stage: Stage::by(&mut strace), trace: trace.to_owned(), binding: None }
+        Self { stage: Stage::traced_by(&mut strace), trace: trace.to_owned(), binding: None }
     }
 
     fn pid(&self) -> Pid {

@@ -197,7 +197,7 @@ impl Protections {
             protection(
                 "tracer_guard",
                 tracer.is_some() && tracer == guard && self.closed.get().is_some_and(|closed| closed.traced),
-                format!("TracerPid {}, the guard is {}", shown(tracer), shown(guard)),
+                format!("TracerPid {}", shown(tracer)),
             ),
             protection(
                 "ptrace_forbidden",

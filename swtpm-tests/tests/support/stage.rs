@@ -83,7 +83,17 @@ impl Stage {
 
     /// The same with an enclave that a command becomes, to which its arguments are added.
     pub fn by(command: &mut Command) -> Self {
-        let mut node = Node::init();
+        Self::begin(Node::init(), command)
+    }
+
+    /// The same under strace, which takes the tracer's place.
+    pub fn traced_by(command: &mut Command) -> Self {
+        let node = Node::init();
+        node.edit("enclave.toml", |text| text + "trace_guard = false\n");
+        Self::begin(node, command)
+    }
+
+    fn begin(mut node: Node, command: &mut Command) -> Self {
         let authority = Authority::new(2, &[1, 2, 3]);
         node.edit("enclave.toml", |text| {
             let line = text.lines().find(|line| line.starts_with("authority = ")).unwrap();
