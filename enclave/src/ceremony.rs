@@ -85,7 +85,7 @@ impl Enclave {
         // Once more, over the marker: should the record with the root be damaged, what is left must not read as a
         // provisioning under way, which would seal a second root.
         if let Err(refusal) = self.store(&state) {
-            notice(&format!(
+            notice(format!(
                 "the state file holds the root once, not twice, until the next unlock: {}",
                 refusal.detail()
             ));
@@ -310,7 +310,7 @@ fn reseal(
     });
     if let Err(refusal) = dropped {
         // The TPM holds the new value and the disk both blobs: the new one is in force, the old one only lies there.
-        notice(&format!("the old sealed blob stays until the next re-seal: {}", refusal.detail()));
+        notice(format!("the old sealed blob stays until the next re-seal: {}", refusal.detail()));
     }
     Ok(next)
 }

@@ -28,6 +28,7 @@ pub mod derive;
 pub mod durable;
 pub mod notice;
 pub mod payload;
+mod permission;
 pub mod receipts;
 pub mod refuse;
 pub mod report_key;

@@ -167,12 +167,12 @@ fn serve(config: &Path) -> Result<(), String> {
     .map_err(|error| core::describe(&error))?;
     let phase = enclave.status().phase;
     crew.close(&protections).map_err(|error| core::describe(&error))?;
-    notice(&format!("listening on {}, {phase:?}", config.listen));
+    notice(format!("listening on {}, {phase:?}", config.listen));
     server.open();
 
     let signal =
         sandbox::signals::wait_for_end().map_err(|error| format!("cannot wait for signals: {error}"))?;
     enclave.end();
-    notice(&format!("wiped, ending on {signal}"));
+    notice(format!("wiped, ending on {signal}"));
     Ok(())
 }

@@ -16,8 +16,8 @@ pub fn panics_are_notices() {
     panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
         let what = info.payload().downcast_ref::<&'static str>().unwrap_or(&"an unexpected value");
         match info.location() {
-            Some(place) => notice(&format!("fault of the program at {place}: {what}")),
-            None => notice(&format!("fault of the program: {what}")),
+            Some(place) => notice(format!("fault of the program at {place}: {what}")),
+            None => notice(format!("fault of the program: {what}")),
         }
     }));
 }

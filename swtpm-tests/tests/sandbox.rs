@@ -93,7 +93,7 @@ impl Shown {
             ("no_supplementary_groups", self.of_threads("Groups").iter().all(|groups| groups.is_empty())),
             ("few_descriptors", self.limit("Max open files").iter().all(|most| *most <= DESCRIPTORS_MAX)),
             ("empty_environment", self.read("environ").is_empty()),
-            ("memory_locked", kib("VmLck") >= kib("VmRSS")),
+            ("memory_locked", self.heap_is_locked() && kib("VmLck") >= kib("VmRSS")),
             ("seccomp_filter", self.threads_all_say("Seccomp", "2")),
             ("fixed_threads", true),
             (
@@ -102,11 +102,24 @@ impl Shown {
                     && self.of_threads("SigBlk")
                         == BTreeSet::from([ALL_BLOCKED.to_owned(), WAITED_FOR.to_owned()]),
             ),
-            ("tracer_guard", self.status("TracerPid") != "0"),
+            ("tracer_guard", self.tracer() == "guard"),
             ("ptrace_forbidden", host("/proc/sys/kernel/yama/ptrace_scope").trim() == "3"),
             ("kernel_lockdown", host("/sys/kernel/security/lockdown").contains("[confidentiality]")),
             ("no_swap", host("/proc/swaps").lines().count() == 1),
         ])
+    }
+
+    /// Whether the kernel keeps the ordinary heap out of swap; secret memory it always does.
+    fn heap_is_locked(&self) -> bool {
+        let smaps = self.read("smaps");
+        let flags = smaps.split("[heap]").nth(1).unwrap().lines().find(|line| line.starts_with("VmFlags:"));
+        flags.unwrap().split_whitespace().any(|flag| flag == "lo")
+    }
+
+    /// The name of the process that traces it; empty if none does.
+    fn tracer(&self) -> String {
+        let tracer = self.status("TracerPid");
+        std::fs::read_to_string(format!("/proc/{tracer}/comm")).unwrap_or_default().trim().to_owned()
     }
 }
 

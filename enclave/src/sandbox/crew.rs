@@ -146,7 +146,7 @@ impl Crew {
         let files_open: Vec<String> =
             restricted.iter().filter(|(_, found)| !found.closed).map(|(name, _)| name.clone()).collect();
         if !files_open.is_empty() {
-            notice(&format!("warning: no Landlock in {}", files_open.join(", ")));
+            notice(format!("warning: no Landlock in {}", files_open.join(", ")));
         }
         protections.close(Closed {
             threads: u64::try_from(tasks.len()).unwrap_or(u64::MAX),

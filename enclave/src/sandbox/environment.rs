@@ -23,7 +23,7 @@ pub fn start_without() {
             again.arg0(name);
         }
         let error = again.args(arguments).env_clear().exec();
-        notice(&format!("warning: environment kept: cannot execute {OWN_EXECUTABLE}: {error}"));
+        notice(format!("warning: environment kept: cannot execute {OWN_EXECUTABLE}: {error}"));
     }
     // A process without a name of its own serves as well.
     let _ = rustix::thread::set_name(PROCESS_NAME);

@@ -1,3 +1,5 @@
+//! What secret memory promises, tried from inside the process.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

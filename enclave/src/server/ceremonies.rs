@@ -71,8 +71,8 @@ fn conduct(enclave: &Enclave, ceremonies: &Receiver<Ceremony>, taken: &AtomicBoo
         // Before the answer: whoever has it may ask for the next one.
         taken.store(false, Ordering::Release);
         match &done {
-            Ok(status) => notice(&format!("ceremony done: {:?}, era {}", status.phase, status.era)),
-            Err(refusal) => notice(&format!("ceremony refused: {} {}", refusal.code(), refusal.detail())),
+            Ok(status) => notice(format!("ceremony done: {:?}, era {}", status.phase, status.era)),
+            Err(refusal) => notice(format!("ceremony refused: {} {}", refusal.code(), refusal.detail())),
         }
         survive(|| connection.reply(id, done.map_or_else(Reply::from, Reply::Status)));
     }

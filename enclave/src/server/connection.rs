@@ -90,7 +90,7 @@ impl Connection {
             }
         };
         if let Some(error) = end {
-            notice(&format!("connection ended: {error}"));
+            notice(format!("connection ended: {error}"));
         }
         // A ceremony that waits for this agent learns that it is gone; late answers have nowhere to go.
         self.end_ceremony();
@@ -105,7 +105,7 @@ impl Connection {
             .seal_message(&ReplyMessage { id, reply }, frames.frames())
             .and_then(|()| frames.flush(FRAME_DEADLINE).map_err(ChannelError::from));
         if let Err(error) = sent {
-            notice(&format!("reply not sent: {}", describe(&error)));
+            notice(format!("reply not sent: {}", describe(&error)));
             *writer = None;
             drop(writer);
             self.close();

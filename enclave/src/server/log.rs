@@ -44,7 +44,7 @@ impl Log {
             std::mem::take(&mut counted.left_out)
         };
         if left_out > 0 {
-            notice(&format!("{left_out} lines about connections were left out"));
+            notice(format!("{left_out} lines about connections were left out"));
         }
         notice(line);
     }
