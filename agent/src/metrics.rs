@@ -41,6 +41,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         "sealstone_session_expires_timestamp_seconds",
         "End of the attested session, Unix time; 0 if none"
     );
+    describe_gauge!(
+        "sealstone_enclave_protection_active",
+        "1 if the enclave measured this protection as active, as of its last answer"
+    );
     describe_gauge!("sealstone_unfunded", "1 if no verified recovery shares exist");
     let upkeep = handle.clone();
     tokio::spawn(async move {

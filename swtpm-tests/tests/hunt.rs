@@ -298,6 +298,16 @@ fn the_hunt_finds_the_root_and_the_report_key_of_an_enclave_without_secret_memor
     let _ = node.approve_first();
     node.await_ready(true);
     let (_, report_public) = load::report(&mut load::connect(&node));
+    // It says what it is: in its log, its status and the agent's metrics.
+    let log = std::fs::read_to_string(node.path("enclave.log")).unwrap();
+    assert!(log.contains("warning: no secret memory"), "{log}");
+    for name in ["secret_memory", "secret_stacks"] {
+        let metrics = String::from_utf8(node.try_get("/metrics").unwrap().body).unwrap();
+        let inactive = format!("sealstone_enclave_protection_active{{protection=\"{name}\"}} 0");
+        assert!(metrics.contains(&inactive), "{metrics}");
+        let status = node.cli(&["status"]).stdout;
+        assert!(status.contains(&format!("{name}: ")), "{status}");
+    }
 
     let mut bag = Bag::default();
     lookers(&node).iter_mut().for_each(|looker| looker.look(&mut bag));

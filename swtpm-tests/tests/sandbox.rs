@@ -170,6 +170,11 @@ fn status_and_evidence_say_what_the_kernel_shows_of_every_thread() {
     let node = Node::ready();
     node.create_asset("treasury", "ES256");
     let _ = node.sign("treasury", 0, b"pay").json();
+    let metrics = String::from_utf8(node.try_get("/metrics").unwrap().body).unwrap();
+    assert!(
+        metrics.contains(r#"sealstone_enclave_protection_active{protection="secret_memory"} 1"#),
+        "{metrics}"
+    );
     let shown = Shown::of(node.enclave_pid());
     // Somebody may be switching swap on or off, so once is enough.
     until("status to agree with the kernel", || agrees(&said(&of_status(&node)), &shown).then_some(()));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use sealstone_attestation::Protection;
 use sealstone_wire::api::{NodeStatus, Reason};
 use sealstone_wire::reply::{RefusalCode, Reply, Status};
 use sealstone_wire::request::Request;
@@ -48,6 +49,9 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<NodeSta
     }))
 }
 
+/// Protections that become metrics; more than the enclave measures, and each is a time series.
+const PROTECTIONS_MAX: usize = 64;
+
 /// The process serves.
 pub(super) async fn healthy() -> &'static str {
     "ok\n"
@@ -72,6 +76,11 @@ pub(super) async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse 
     metrics::gauge!("sealstone_session_expires_timestamp_seconds")
         .set(f64::from(u32::try_from(expires).unwrap_or(u32::MAX)));
     metrics::gauge!("sealstone_unfunded").set(flag(node.reconciler.unfunded()));
+    if let Ok(status) = enclave_status(&node).await {
+        for Protection { name, active, .. } in status.protections.into_iter().take(PROTECTIONS_MAX) {
+            metrics::gauge!("sealstone_enclave_protection_active", "protection" => name).set(flag(active));
+        }
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], node.metrics.render())
 }
 
