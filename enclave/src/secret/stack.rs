@@ -13,8 +13,9 @@ use super::registers;
 use crate::notice::notice;
 
 /// Bytes of a stack. The deepest operation of an unoptimised build, over all tests of the enclave with RSA, P-256 and
-/// P-384 endorsement keys, used 70,000 of them. A guard page ends the process before anything beyond is touched.
-pub(super) const STACK_LEN: usize = 128 * 1024;
+/// P-384 endorsement keys, used 70,000 of them; how deep one goes depends on the code alone. A guard page ends the
+/// process before anything beyond is touched. All of it is wiped each time, so it is no longer than it needs to be.
+pub(super) const STACK_LEN: usize = 96 * 1024;
 
 thread_local! {
     /// Whether this thread is in a secret operation. Without a destructor, so that the allocator may ask at any time.
