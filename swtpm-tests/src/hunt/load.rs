@@ -245,8 +245,8 @@ fn request(node: &Node, algorithm: Algorithm, message: &[u8]) -> SignRequest {
 pub fn connect(node: &Node) -> Client {
     let config = std::fs::read_to_string(node.path("agent.toml")).expect("the configuration is readable");
     let public =
-        config.lines().find_map(|line| line.strip_prefix("public_key = ")).expect("the enclave's key");
-    let public: ChannelPublic = public.trim_matches('"').parse().expect("a public key");
+        config.lines().find_map(|line| line.strip_prefix("public_keys = ")).expect("the enclave's key");
+    let public: ChannelPublic = public.trim_matches(['[', ']', '"']).parse().expect("a public key");
     let key = ChannelKey::from_file(&node.path("agent.key")).expect("the agent's key is readable");
     let address = Address::Unix { path: node.path("enclave.sock") };
     Client::connect(&address, &key, &public).expect("the enclave takes the agent's key")
