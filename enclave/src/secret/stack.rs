@@ -21,6 +21,9 @@ pub(super) const STACK_LEN: usize = 96 * 1024;
 thread_local! {
     /// Whether this thread is in a secret operation. Without a destructor, so that the allocator may ask at any time.
     static INSIDE: Cell<bool> = const { Cell::new(false) };
+    /// The stack that this thread used last. The one core that it runs on has it at hand; to every other core its
+    /// hundreds of lines would have to be brought.
+    static LAST: Cell<Option<NonNull<u8>>> = const { Cell::new(None) };
 }
 
 /// Whether this thread is in a secret operation.
@@ -97,10 +100,15 @@ impl Stacks {
     fn take(&self) -> Stack {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            // The one used last is the one that the processor still has at hand.
-            match free.pop() {
-                Some(stack) => return stack,
-                None => free = self.returned.wait(free).unwrap_or_else(PoisonError::into_inner),
+            // A thread without one takes the one that nobody used for longest.
+            let last = free.iter().position(|stack| Some(stack.0) == LAST.get());
+            match free.len() {
+                0 => free = self.returned.wait(free).unwrap_or_else(PoisonError::into_inner),
+                _ => {
+                    let stack = free.remove(last.unwrap_or(0));
+                    LAST.set(Some(stack.0));
+                    return stack;
+                }
             }
         }
     }
