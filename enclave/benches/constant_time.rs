@@ -147,7 +147,7 @@ fn control_early_exit(runner: &mut CtRunner, rng: &mut BenchRng) {
 
 /// Two classes that are one: what the noise of this machine alone amounts to.
 fn control_same_class(runner: &mut CtRunner, rng: &mut BenchRng) {
-    let keys: Vec<Box<SigningKey>> = (0..RUNS).map(|_| made(Algorithm::Es256, &drawn(rng))).collect();
+    let keys: Vec<SigningKey> = (0..RUNS).map(|_| made(Algorithm::Es256, &drawn(rng))).collect();
     let payload = payload();
     for (class, key) in classes(rng).into_iter().zip(&keys) {
         runner.run_one(class, || signed(key, &payload));
@@ -217,11 +217,12 @@ fn sign(runner: &mut CtRunner, rng: &mut BenchRng, algorithm: Algorithm, fixed: 
     }
 }
 
-fn made(algorithm: Algorithm, bytes: &[u8; MATERIAL_LEN]) -> Box<SigningKey> {
+fn made(algorithm: Algorithm, bytes: &[u8; MATERIAL_LEN]) -> SigningKey {
     let mut made = None;
     secret::run(|inside| {
         let fill = |material: &mut [u8]| material.copy_from_slice(&bytes[..material.len()]);
-        made = Some(Box::new(SigningKey::from_material(inside, algorithm, fill)));
+        // Out into ordinary memory, where there is room for as many keys as there are runs.
+        made = Some(SigningKey::from_material(inside, algorithm, fill));
     });
     made.expect("the operation made it")
 }
