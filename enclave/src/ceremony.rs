@@ -318,18 +318,10 @@ fn reseal(
 /// A root from the operating system's and the TPM's randomness, so that neither alone decides it, and a report key.
 fn born(tpm: &mut Ceremony<'_>) -> Result<(Root, ReportKey), Refuse> {
     let chip = tpm.random().map_err(tpm_refused)?;
-    let host = drawn::<32>()?;
-    let seed = drawn::<REPORT_SEED_LEN>()?;
+    let host = Secret::<32>::drawn().map_err(no_randomness)?;
+    let seed = Secret::<REPORT_SEED_LEN>::drawn().map_err(no_randomness)?;
     let root = secret::run(|inside| Root::combine(inside, &mut [("os", &host), ("tpm", &chip)]));
     Ok((root, ReportKey::from_seed(seed)))
-}
-
-/// Secret bytes of the operating system's randomness.
-fn drawn<const N: usize>() -> Result<Secret<N>, Refuse> {
-    let mut drawn = Ok(());
-    let secret = secret::run(|inside| Secret::filled(inside, |bytes| drawn = getrandom::fill(bytes)));
-    drawn.map_err(no_randomness)?;
-    Ok(secret)
 }
 
 /// The manifest, held to what the seal says.

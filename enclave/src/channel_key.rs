@@ -63,3 +63,41 @@ impl StaticKey for HeldKey {
         secret::run(|_| operation());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use sealstone_wire::channel::Handshake;
+
+    use super::*;
+    use crate::secret::watch::{found, watch};
+
+    #[test]
+    fn a_channel_works_and_its_static_key_is_never_in_an_ordinary_block() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("enclave.key");
+        let own = load_or_create(&path).unwrap();
+        secret::run(|_| {
+            let mut secret = [0; 32];
+            read_secret(&path, &mut secret).unwrap();
+            watch(&secret);
+        });
+        assert_eq!(load(&path).unwrap().public(), own.public());
+        let agent = ChannelKey::generate().unwrap();
+        let mut initiator = Handshake::initiator(&agent, &own.public()).unwrap();
+        let mut responder = Handshake::responder(&own, &agent.public()).unwrap();
+        for step in 0..3 {
+            let (writer, reader) =
+                if step == 1 { (&mut responder, &mut initiator) } else { (&mut initiator, &mut responder) };
+            let mut frame = Vec::new();
+            writer.write_message(&mut frame).unwrap();
+            reader.read_message(&frame[2..]).unwrap();
+        }
+        let (mut agents, mut enclaves) = (initiator.finish().unwrap(), responder.finish().unwrap());
+        let (mut frame, mut read) = (Vec::new(), Vec::new());
+        enclaves.sealer.seal(b"answer", &mut frame).unwrap();
+        agents.opener.open(&frame[2..], &mut read).unwrap();
+        assert_eq!(read, b"answer");
+        drop((own, enclaves));
+        assert_eq!(found(), 0, "ordinary blocks with the key in them");
+    }
+}

@@ -53,15 +53,9 @@ impl Credential {
     }
 
     fn create(path: &Path) -> io::Result<Self> {
+        let secret = Secret::<CREDENTIAL_LEN>::drawn().map_err(io::Error::other)?;
         let mut made = Ok(());
-        let secret = secret::run(|inside| {
-            let mut drawn = Ok(());
-            let secret = Secret::<CREDENTIAL_LEN>::filled(inside, |secret| drawn = getrandom::fill(secret));
-            made = drawn
-                .map_err(io::Error::other)
-                .and_then(|()| durable::create(path, hex::encode(secret.expose(inside)).as_bytes()));
-            secret
-        });
+        secret::run(|inside| made = durable::create(path, hex::encode(secret.expose(inside)).as_bytes()));
         made.map(|()| Self(secret))
     }
 

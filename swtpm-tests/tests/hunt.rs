@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use sealstone_attestation::{Algorithm, Envelope, ManifestDigest, ManifestDraft};
-use sealstone_swtpm_tests::Node;
 use sealstone_swtpm_tests::hunt::collect::cores::{Gcore, crash, gcore};
 use sealstone_swtpm_tests::hunt::collect::descriptors::descriptors;
 use sealstone_swtpm_tests::hunt::collect::files::{node_files, proc_files};
@@ -24,6 +23,7 @@ use sealstone_swtpm_tests::hunt::quarry::Holder;
 use sealstone_swtpm_tests::hunt::report::{Hit, describe, hunt};
 use sealstone_swtpm_tests::hunt::{Bag, Quarry};
 use sealstone_swtpm_tests::process::binary;
+use sealstone_swtpm_tests::{Node, direct};
 use sealstone_wire::KeyPath;
 use serde_json::{Value, json};
 
@@ -175,7 +175,7 @@ fn root_finds_no_secret_in_anything_that_it_can_collect_of_a_node_under_load() {
         node.await_ready(true);
         load::create_assets(node);
     });
-    let (reported, report_public) = load::report(&mut load::connect(&node));
+    let (reported, report_public) = load::report(&mut direct::connect(&node));
     made.reported.push(reported);
 
     // A new seal, a wipe, an unlock, an agent that comes back to the open session.
@@ -297,7 +297,7 @@ fn the_hunt_finds_the_root_and_the_report_key_of_an_enclave_without_secret_memor
     node.start_agent();
     let _ = node.approve_first();
     node.await_ready(true);
-    let (_, report_public) = load::report(&mut load::connect(&node));
+    let (_, report_public) = load::report(&mut direct::connect(&node));
     // It says what it is: in its log, its status and the agent's metrics.
     let log = std::fs::read_to_string(node.path("enclave.log")).unwrap();
     assert!(log.contains("warning: no secret memory"), "{log}");

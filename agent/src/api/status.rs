@@ -20,6 +20,9 @@ use crate::failure::{Code, Failure, open_session};
 /// How long the enclave may take to say how it is; a status must not hang when something else does.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Protections that become metrics; more than the enclave measures, and each is a time series.
+const PROTECTIONS_MAX: usize = 64;
+
 pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<NodeStatus>, Failure> {
     let mut failures = Vec::new();
     failures.extend(signs(&node).await.err());
@@ -48,9 +51,6 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<NodeSta
         reservations,
     }))
 }
-
-/// Protections that become metrics; more than the enclave measures, and each is a time series.
-const PROTECTIONS_MAX: usize = 64;
 
 /// The process serves.
 pub(super) async fn healthy() -> &'static str {

@@ -22,9 +22,14 @@ pub(super) const DESCRIPTORS_MAX: usize = FIXED_MAX + 3 * HANDSHAKES_MAX + 4 * C
 /// # Errors
 /// The kernel does not (Linux before 5.9, which has no secret memory either).
 pub fn close_inherited() -> io::Result<()> {
-    // SAFETY: called first of all, when nothing in this process owns a descriptor from FIRST on; the call takes
-    // numbers only.
-    let closed = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0 as libc::c_uint) };
+    // Called first of all, when nothing in this process owns a descriptor from FIRST on.
+    close_range(FIRST, libc::c_uint::MAX)
+}
+
+/// Closes all descriptors from the first to the last number. Whoever owns one of them must never use it again.
+pub(super) fn close_range(first: libc::c_uint, last: libc::c_uint) -> io::Result<()> {
+    // SAFETY: the call takes numbers only; the callers, in this folder, see to it that nobody uses what is closed.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0 as libc::c_uint) };
     if closed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

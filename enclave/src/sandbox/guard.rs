@@ -25,6 +25,10 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_name};
 use seccompiler::BpfProgram;
 use thiserror::Error;
 
+use super::descriptors::close_range;
+use super::proc::Status;
+use super::signals::block_all;
+
 mod filter;
 
 /// How long the guard may take to attach; it needs a millisecond.
@@ -150,7 +154,8 @@ fn permit(guard: &mut UnixStream) -> Result<(), GuardError> {
 fn is_tracer(guard: Pid) -> Result<(), GuardError> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|source| GuardError::System { what: "read the process's status", source })?;
-    let found = status.lines().find_map(|line| line.strip_prefix("TracerPid:")).unwrap_or("none").trim();
+    let status = Status::new(status);
+    let found = status.field("TracerPid").unwrap_or("none");
     if found == guard.as_raw_pid().to_string() {
         return Ok(());
     }
@@ -213,9 +218,12 @@ fn guard(enclave: Pid, ours: UnixStream, program: &BpfProgram) -> ! {
 /// with it.
 fn take_place(enclave: Pid, ours: RawFd, program: &BpfProgram) -> Result<(), Failure> {
     let confine = |errno: Errno| Failure::Confine(errno.raw_os_error());
-    block_all_signals().map_err(confine)?;
+    let confine_io = |error: io::Error| Failure::Confine(error.raw_os_error().unwrap_or(libc::EINVAL));
+    // None of them must end the guard before the enclave has wiped, as when a service manager tells a whole control
+    // group to end.
+    block_all().map_err(confine_io)?;
     set_name(c"guard").map_err(confine)?;
-    close_all_but(ours).map_err(confine)?;
+    close_all_but(ours).map_err(confine_io)?;
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).map_err(confine)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(confine)?;
     // SAFETY: as in `guard`.
@@ -229,9 +237,7 @@ fn take_place(enclave: Pid, ours: RawFd, program: &BpfProgram) -> Result<(), Fai
     }
     // No new privileges comes with the filter.
     seccompiler::apply_filter(program).map_err(|error| match error {
-        seccompiler::Error::Prctl(source) | seccompiler::Error::Seccomp(source) => {
-            Failure::Confine(source.raw_os_error().unwrap_or(libc::EINVAL))
-        }
+        seccompiler::Error::Prctl(source) | seccompiler::Error::Seccomp(source) => confine_io(source),
         _ => Failure::Confine(libc::EINVAL),
     })?;
     ptrace(libc::PTRACE_SEIZE, enclave, OPTIONS).map_err(|errno| Failure::Attach(errno.raw_os_error()))?;
@@ -283,29 +289,13 @@ fn ptrace(request: c_uint, task: Pid, data: c_int) -> Result<(), Errno> {
     if done == -1 { Err(last_errno()) } else { Ok(()) }
 }
 
-/// Blocks every signal, also those that the C library keeps for itself: none of them must end the guard before the
-/// enclave has wiped, as when a service manager tells a whole control group to end.
-fn block_all_signals() -> Result<(), Errno> {
-    let set = u64::MAX;
-    let old = std::ptr::null_mut::<u64>();
-    // SAFETY: the kernel reads the 8 bytes of `set` and writes no old mask to the null pointer.
-    let done = unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const set, old, size_of_val(&set))
-    };
-    if done == -1 { Err(last_errno()) } else { Ok(()) }
-}
-
-fn close_all_but(kept: RawFd) -> Result<(), Errno> {
+fn close_all_but(kept: RawFd) -> io::Result<()> {
     let kept = kept.cast_unsigned();
-    for (first, last) in [(0, kept.checked_sub(1)), (kept + 1, Some(c_uint::MAX))] {
-        let Some(last) = last else { continue };
-        // SAFETY: the owners of these descriptors are in the enclave's code, to which this process never returns.
-        let done = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0 as c_uint) };
-        if done == -1 {
-            return Err(last_errno());
-        }
+    // The owners of these descriptors are in the enclave's code, to which this process never returns.
+    if let Some(last) = kept.checked_sub(1) {
+        close_range(0, last)?;
     }
-    Ok(())
+    close_range(kept + 1, c_uint::MAX)
 }
 
 fn last_errno() -> Errno {

@@ -14,7 +14,7 @@ mod registers;
 mod slots;
 mod stack;
 #[cfg(test)]
-mod watch;
+pub(crate) mod watch;
 
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -149,6 +149,16 @@ impl<const N: usize> Secret<N> {
     #[must_use]
     pub fn copied(inside: &Inside, bytes: &[u8; N]) -> Self {
         Self::filled(inside, |secret| secret.copy_from_slice(bytes))
+    }
+
+    /// Bytes from the operating system's randomness.
+    ///
+    /// # Errors
+    /// The operating system has none.
+    pub fn drawn() -> Result<Self, getrandom::Error> {
+        let mut drawn = Ok(());
+        let secret = run(|inside| Self::filled(inside, |bytes| drawn = getrandom::fill(bytes)));
+        drawn.map(|()| secret)
     }
 
     /// The bytes, where they are.

@@ -5,6 +5,20 @@
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("wiping registers is written for x86-64; another processor needs its own list");
 
+/// Instructions that change the first sixteen vector registers and nothing else.
+macro_rules! lower_vectors {
+    ($($instruction:literal),+) => {
+        std::arch::asm!(
+            $($instruction,)+
+            out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
+            out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
+            out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
+            out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
+            options(nostack, nomem, preserves_flags),
+        )
+    };
+}
+
 /// Zeroes every register that the calling convention lets a function leave behind: the general ones that a caller
 /// does not expect back, and all vector registers. The others hold the caller's own values again.
 #[inline(never)]
@@ -17,29 +31,27 @@ pub(super) fn wipe() {
     if std::arch::is_x86_feature_detected!("avx") {
         // SAFETY: the processor has AVX; `vzeroall` zeroes the first sixteen vector registers at their full width,
         // all of which are declared as changed.
-        unsafe {
-            std::arch::asm!(
-                "vzeroall",
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
-                out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
-                out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
-                options(nostack, nomem, preserves_flags),
-            );
-        }
+        unsafe { lower_vectors!("vzeroall") };
     } else {
         // SAFETY: every x86-64 has these sixteen registers; all of them are declared as changed.
         unsafe {
-            std::arch::asm!(
-                "pxor xmm0, xmm0", "pxor xmm1, xmm1", "pxor xmm2, xmm2", "pxor xmm3, xmm3",
-                "pxor xmm4, xmm4", "pxor xmm5, xmm5", "pxor xmm6, xmm6", "pxor xmm7, xmm7",
-                "pxor xmm8, xmm8", "pxor xmm9, xmm9", "pxor xmm10, xmm10", "pxor xmm11, xmm11",
-                "pxor xmm12, xmm12", "pxor xmm13, xmm13", "pxor xmm14, xmm14", "pxor xmm15, xmm15",
-                out("xmm0") _, out("xmm1") _, out("xmm2") _, out("xmm3") _,
-                out("xmm4") _, out("xmm5") _, out("xmm6") _, out("xmm7") _,
-                out("xmm8") _, out("xmm9") _, out("xmm10") _, out("xmm11") _,
-                out("xmm12") _, out("xmm13") _, out("xmm14") _, out("xmm15") _,
-                options(nostack, nomem, preserves_flags),
+            lower_vectors!(
+                "pxor xmm0, xmm0",
+                "pxor xmm1, xmm1",
+                "pxor xmm2, xmm2",
+                "pxor xmm3, xmm3",
+                "pxor xmm4, xmm4",
+                "pxor xmm5, xmm5",
+                "pxor xmm6, xmm6",
+                "pxor xmm7, xmm7",
+                "pxor xmm8, xmm8",
+                "pxor xmm9, xmm9",
+                "pxor xmm10, xmm10",
+                "pxor xmm11, xmm11",
+                "pxor xmm12, xmm12",
+                "pxor xmm13, xmm13",
+                "pxor xmm14, xmm14",
+                "pxor xmm15, xmm15"
             );
         }
     }

@@ -99,18 +99,14 @@ impl Stacks {
 
     fn take(&self) -> Stack {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            // A thread without one takes the one that nobody used for longest.
-            let last = free.iter().position(|stack| Some(stack.0) == LAST.get());
-            match free.len() {
-                0 => free = self.returned.wait(free).unwrap_or_else(PoisonError::into_inner),
-                _ => {
-                    let stack = free.remove(last.unwrap_or(0));
-                    LAST.set(Some(stack.0));
-                    return stack;
-                }
-            }
+        while free.is_empty() {
+            free = self.returned.wait(free).unwrap_or_else(PoisonError::into_inner);
         }
+        // A thread without one takes the one that nobody used for longest.
+        let last = free.iter().position(|stack| Some(stack.0) == LAST.get());
+        let stack = free.remove(last.unwrap_or(0));
+        LAST.set(Some(stack.0));
+        stack
     }
 
     fn give_back(&self, stack: Stack) {

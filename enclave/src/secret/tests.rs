@@ -92,17 +92,20 @@ fn run_apart<R: Flat>(operation: impl FnOnce() -> R) -> R {
         top = stack_address();
         operation()
     });
-    // Whoever gets this stack next finds zeros below its own first frames.
+    // Whoever gets this stack next, and that is this thread, finds zeros below its own first frames.
+    let mut seen = false;
     for _ in 0..OTHER_STACKS {
         run(|_| {
             let here = stack_address();
             if here.abs_diff(top) < stack::STACK_LEN {
+                seen = true;
                 let page = (here - 24 * 1024) & !4095;
                 let low: Vec<u8> = (0..8192).map(|offset| peek(page + offset)).collect();
                 assert!(low.iter().all(|byte| *byte == 0), "something was left on the stack");
             }
         });
     }
+    assert!(seen, "the stack was not looked at");
     result
 }
 

@@ -12,24 +12,24 @@ const WATCHED_MAX: usize = 64;
 /// The first eight bytes of each watched secret, inverted, so that the watch itself does not hold them.
 static WATCHED: [AtomicU64; WATCHED_MAX] = [const { AtomicU64::new(0) }; WATCHED_MAX];
 static WATCHED_LEN: AtomicUsize = AtomicUsize::new(0);
-static FOUND: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static WATCHING: Cell<bool> = const { Cell::new(false) };
+    static FOUND: Cell<usize> = const { Cell::new(0) };
     static ALLOCATED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Watches for a secret in the ordinary blocks that this thread frees from now on.
-pub(super) fn watch(secret: &[u8]) {
+pub(crate) fn watch(secret: &[u8]) {
     WATCHING.set(true);
     let start = secret.first_chunk().expect("a watched secret has at least eight bytes");
     let number = WATCHED_LEN.fetch_add(1, Ordering::SeqCst);
     WATCHED[number].store(!u64::from_le_bytes(*start), Ordering::SeqCst);
 }
 
-/// Blocks that were freed with a watched secret in them.
-pub(super) fn found() -> usize {
-    FOUND.load(Ordering::SeqCst)
+/// How often this thread freed a watched secret in a block.
+pub(crate) fn found() -> usize {
+    FOUND.get()
 }
 
 /// Blocks, ordinary and secret, that this thread was given so far.
@@ -56,7 +56,7 @@ fn inspect(block: *const u8, len: usize) {
         let inverted = !u64::from_le_bytes(bytes);
         if WATCHED[..watched].iter().any(|secret| secret.load(Ordering::Relaxed) == inverted && inverted != 0)
         {
-            FOUND.fetch_add(1, Ordering::SeqCst);
+            FOUND.set(FOUND.get() + 1);
         }
     }
 }

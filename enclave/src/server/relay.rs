@@ -33,21 +33,17 @@ impl ConnectionRelay {
 
 impl Relay for ConnectionRelay {
     fn transmit(&mut self, command: &[u8]) -> Result<Vec<u8>, RelayError> {
+        let unreachable = |reason: &str| RelayError::Unreachable { reason: reason.to_owned() };
         let step = self.step;
         if usize::try_from(step).unwrap_or(usize::MAX) >= TPM_COMMANDS_MAX {
-            return Err(RelayError::Unreachable {
-                reason: format!("more than {TPM_COMMANDS_MAX} commands in one ceremony"),
-            });
+            return Err(unreachable(&format!("more than {TPM_COMMANDS_MAX} commands in one ceremony")));
         }
         let left = CEREMONY_DEADLINE.saturating_sub(self.began.elapsed());
         if left.is_zero() {
-            return Err(RelayError::Unreachable {
-                reason: format!("the ceremony took longer than {CEREMONY_DEADLINE:?}"),
-            });
+            return Err(unreachable(&format!("the ceremony took longer than {CEREMONY_DEADLINE:?}")));
         }
         self.step += 1;
         self.connection.reply(self.id, Reply::Relay { step, command: command.to_vec() });
-        let unreachable = |reason: &str| RelayError::Unreachable { reason: reason.to_owned() };
         let (answered, response) =
             self.answers.recv_timeout(RELAY_DEADLINE.min(left)).map_err(|error| match error {
                 RecvTimeoutError::Timeout => unreachable("the agent did not relay the command in time"),

@@ -16,7 +16,7 @@ use super::error::TpmError;
 use super::link::Link;
 use super::relay::Relay;
 use super::salt::SaltKey;
-use super::session::{NONCE_LEN, Session, Use};
+use super::session::{NONCE_LEN, Session, Use, fresh_nonce};
 use crate::secret::{self, Secret};
 
 /// Bytes of randomness: what every TPM gives at once, the size of its smallest digest here.
@@ -202,8 +202,7 @@ pub(super) fn aes_128_cfb() -> TpmtSymDefObject {
 /// when the first HMAC fails.
 fn start(link: &mut Link<'_>, salt_key: &SaltKey, key: u32, kind: TpmSe) -> Result<Session, TpmError> {
     let salt = salt_key.salt()?;
-    let mut nonce_caller = [0; NONCE_LEN];
-    getrandom::fill(&mut nonce_caller)?;
+    let nonce_caller = fresh_nonce()?;
     let nonce = Tpm2bNonce::try_from(&nonce_caller[..]).expect("a nonce is 32 bytes");
     let encrypted = Tpm2bEncryptedSecret::try_from(&salt.encrypted[..])
         .map_err(|_| TpmError::UnusableKey { what: "expected an RSA key of at most 4,096 bits" })?;

@@ -220,7 +220,8 @@ impl Session {
     }
 }
 
-fn fresh_nonce() -> Result<[u8; NONCE_LEN], TpmError> {
+/// A nonce of the enclave.
+pub(super) fn fresh_nonce() -> Result<[u8; NONCE_LEN], TpmError> {
     let mut nonce = [0; NONCE_LEN];
     getrandom::fill(&mut nonce)?;
     Ok(nonce)
@@ -274,6 +275,7 @@ mod tests {
 
     use super::super::command::parameters;
     use super::*;
+    use crate::secret::watch::{found, watch};
 
     const SALT: u8 = 5;
     const PLAINTEXT: [u8; 7] = [0, 5, 10, 20, 30, 40, 50];
@@ -399,6 +401,28 @@ mod tests {
         let (one, other) = (create(), create());
         assert!(!one.ends_with(&PLAINTEXT[2..]) && one != other);
         assert_eq!(one[one.len() - 7..][..2], PLAINTEXT[..2], "the size stays readable");
+    }
+
+    #[test]
+    fn neither_salt_nor_key_nor_auth_value_nor_plaintext_is_ever_in_an_ordinary_block() {
+        let secret = |fill: u8| secret::run(|inside| SecretBytes::new(inside, [fill, 0x91, 0xe7].repeat(11)));
+        let salt = Salt { secret: secret(0xa1), encrypted: Vec::new() };
+        let auth = AuthValue::new(secret::run(|inside| Secret::copied(inside, &[0xd3; 32])));
+        let mut session = Session::new(0x0200_0000, &salt, &[1; NONCE_LEN], [2; NONCE_LEN]);
+        let plaintext = secret::run(|inside| {
+            watch(salt.secret.expose(inside));
+            watch(session.key.expose(inside));
+            watch(auth.trimmed(inside));
+            let bytes = [&[0, 30][..], &[0xc5, 0x17, 0x5e].repeat(10)].concat();
+            watch(&bytes[2..]);
+            SecretBytes::new(inside, bytes)
+        });
+        let command = SecretCommand { code: TpmCc::Create, handles: Vec::new(), parameters: plaintext };
+        let usage = Use::authorise(&auth).encrypt_response();
+        let prepared = session.prepare_secret(command, usage).unwrap();
+        assert!(session.accept(&[0; 100], &prepared, usage.encrypt_command()).is_err());
+        drop((prepared, session, salt));
+        assert_eq!(found(), 0, "ordinary blocks with a secret in them");
     }
 
     proptest! {

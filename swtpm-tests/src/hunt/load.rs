@@ -4,18 +4,17 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
-use sealstone_attestation::{Algorithm, Envelope, RequestDigest, VerifiedReport};
-use sealstone_wire::address::Address;
-use sealstone_wire::api::{Asset, SignAnswer};
-use sealstone_wire::channel::{ChannelKey, ChannelPublic};
+use sealstone_attestation::{Algorithm, Envelope, VerifiedReport};
+use sealstone_wire::api::SignAnswer;
 use sealstone_wire::client::Client;
-use sealstone_wire::key_path::{Epoch, KeyPath};
+use sealstone_wire::key_path::KeyPath;
 use sealstone_wire::reply::Reply;
 use sealstone_wire::request::{Payload, Request, SignRequest};
 use serde_json::{Value, json};
 
 use super::quarry::{Reported, Signature};
 use crate::Node;
+use crate::direct::{connect, request};
 use crate::node::sign_body;
 
 /// The asset that may sign bare digests.
@@ -222,34 +221,6 @@ fn straight(node: &Node, stop: &AtomicBool, count: &AtomicUsize) -> Made {
         }
     }
     made
-}
-
-fn request(node: &Node, algorithm: Algorithm, message: &[u8]) -> SignRequest {
-    let asset = node.api("GET", &format!("/v1/keys/acme/{}", algorithm.name()), &Value::Null).json();
-    let asset: Asset = serde_json::from_value(asset).expect("an asset of the API");
-    SignRequest {
-        path: KeyPath::Asset { tenant: asset.tenant, asset: asset.asset, epoch: Epoch(0), algorithm },
-        binding: asset.binding,
-        key_id: Some(asset.key_id),
-        payload: Payload::Message(message.to_vec()),
-        request: RequestDigest::of(b"load"),
-        issued_at_ms: None,
-    }
-}
-
-/// A connection with the agent's key.
-///
-/// # Panics
-/// When the enclave does not take it.
-#[must_use]
-pub fn connect(node: &Node) -> Client {
-    let config = std::fs::read_to_string(node.path("agent.toml")).expect("the configuration is readable");
-    let public =
-        config.lines().find_map(|line| line.strip_prefix("public_keys = ")).expect("the enclave's key");
-    let public: ChannelPublic = public.trim_matches(['[', ']', '"']).parse().expect("a public key");
-    let key = ChannelKey::from_file(&node.path("agent.key")).expect("the agent's key is readable");
-    let address = Address::Unix { path: node.path("enclave.sock") };
-    Client::connect(&address, &key, &public).expect("the enclave takes the agent's key")
 }
 
 /// A report with its signature, and the public report key.

@@ -123,7 +123,8 @@ impl Handshake {
             }
             State::Confirm(transport) if self.initiator => {
                 let mut message = [0; TAG];
-                sheltered(&*self.holder, || transport.write_message(0, &[], &mut message)).map_err(reason)?;
+                sheltered(&*self.holder, || transport.write_message(0, &[], &mut message).map(drop))
+                    .map_err(reason)?;
                 append_frame(frames, &message)?;
                 self.state = State::Done(transport);
                 Ok(())
@@ -144,14 +145,15 @@ impl Handshake {
                 if body.len() != MESSAGE {
                     return Err(ChannelError::Handshake);
                 }
-                sheltered(&*self.holder, || noise.read_message(body, &mut [])).map_err(reason)?;
+                sheltered(&*self.holder, || noise.read_message(body, &mut []).map(drop)).map_err(reason)?;
                 self.advance(noise)
             }
             State::Confirm(transport) if !self.initiator => {
                 if body.len() != TAG {
                     return Err(ChannelError::Handshake);
                 }
-                sheltered(&*self.holder, || transport.read_message(0, body, &mut [])).map_err(reason)?;
+                sheltered(&*self.holder, || transport.read_message(0, body, &mut []).map(drop))
+                    .map_err(reason)?;
                 self.state = State::Done(transport);
                 Ok(())
             }

@@ -45,7 +45,7 @@ pub trait StaticKey: Send + Sync {
 /// [`StaticKey::shelter`] with a result.
 ///
 /// What comes out is a pointer to what the operation made: moved by itself, its padding would bring out whatever was
-/// in that place before.
+/// in that place before. Nothing is allocated for a result that is nothing.
 pub(super) fn sheltered<T>(
     holder: &dyn StaticKey,
     operation: impl FnOnce() -> Result<T, snow::Error>,

@@ -146,7 +146,7 @@ fn seal(
     let body = frames.len();
     frames.resize(body + length, 0);
     let (transport, sealed) = (&session.transport, &mut frames[body..]);
-    match key::sheltered(&*session.holder, || transport.write_message(*next, plaintext, sealed)) {
+    match key::sheltered(&*session.holder, || transport.write_message(*next, plaintext, sealed).map(drop)) {
         Ok(_) => {
             *next += 1;
             Ok(())
@@ -196,7 +196,7 @@ fn open(session: &Session, next: &mut u64, body: &[u8], plaintext: &mut Vec<u8>)
     };
     plaintext.resize(length, 0);
     let (transport, opened) = (&session.transport, &mut plaintext[..]);
-    match key::sheltered(&*session.holder, || transport.read_message(*next, body, opened)) {
+    match key::sheltered(&*session.holder, || transport.read_message(*next, body, opened).map(drop)) {
         Ok(_) => {
             *next += 1;
             Ok(())
