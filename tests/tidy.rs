@@ -13,9 +13,10 @@ const LINES_MAX: usize = 600;
 const CRATES: &[(&str, &str, &[&str])] = &[
     ("attestation", "sealstone-attestation", &[]),
     ("wire", "sealstone-wire", &["sealstone-attestation"]),
+    ("policy", "sealstone-policy", &["sealstone-attestation", "sealstone-wire"]),
     ("enclave", "sealstone-enclave", &["sealstone-attestation", "sealstone-wire"]),
-    ("agent", "sealstone-agent", &["sealstone-attestation", "sealstone-wire"]),
-    (".", "sealstone", &["sealstone-attestation", "sealstone-wire"]),
+    ("agent", "sealstone-agent", &["sealstone-attestation", "sealstone-wire", "sealstone-policy"]),
+    (".", "sealstone", &["sealstone-attestation", "sealstone-wire", "sealstone-policy"]),
     (
         "swtpm-tests",
         "sealstone-swtpm-tests",
