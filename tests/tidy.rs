@@ -185,31 +185,35 @@ fn every_dependency_has_its_reason() {
     );
 }
 
-/// The build for the hunt's control keeps secrets where root reads them.
+/// The build for the hunt's control keeps secrets where root reads them; the one for several nodes reads its root from a
+/// file.
 #[test]
-fn no_manifest_turns_on_readable_secrets_and_a_release_does_not_compile_with_them() {
-    const FEATURE: &str = "danger-readable-secrets";
-    let guard = fs::read_to_string(root().join("enclave/src/lib.rs")).expect("the enclave has a root");
-    let guarded = format!("#[cfg(all(feature = \"{FEATURE}\", not(debug_assertions)))]\ncompile_error!(");
-    assert!(guard.contains(&guarded), "enclave/src/lib.rs: expected {guarded}");
-    for (folder, name, _) in CRATES.iter().chain([&("fuzz/targets", "the fuzz targets", &[][..])]) {
-        let manifest =
-            fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("each crate has a manifest");
-        let uses: Vec<&str> = manifest
-            .lines()
-            .filter(|line| line.contains(FEATURE) && !line.trim_start().starts_with('#'))
-            .collect();
-        let allowed: &[&str] = if *folder == "enclave" {
-            &["danger-readable-secrets = []", "required-features = [\"danger-readable-secrets\"]"]
-        } else {
-            &[]
-        };
-        for line in uses {
-            assert!(allowed.contains(&line), "{name} must not turn on {FEATURE}: {line}");
+fn no_manifest_turns_on_a_dangerous_feature_and_a_release_does_not_compile_with_one() {
+    for feature in ["danger-readable-secrets", "danger-given-root"] {
+        let guard = fs::read_to_string(root().join("enclave/src/lib.rs")).expect("the enclave has a root");
+        let guarded = format!("#[cfg(all(feature = \"{feature}\", not(debug_assertions)))]\ncompile_error!(");
+        assert!(guard.contains(&guarded), "enclave/src/lib.rs: expected {guarded}");
+        for (folder, name, _) in CRATES.iter().chain([&("fuzz/targets", "the fuzz targets", &[][..])]) {
+            let manifest = fs::read_to_string(root().join(folder).join("Cargo.toml"))
+                .expect("each crate has a manifest");
+            let uses: Vec<&str> = manifest
+                .lines()
+                .filter(|line| line.contains(feature) && !line.trim_start().starts_with('#'))
+                .collect();
+            let (made, needed, named) = (
+                format!("{feature} = []"),
+                format!("required-features = [\"{feature}\"]"),
+                format!("name = \"sealstone-enclave-{feature}\""),
+            );
+            for line in uses {
+                let allowed =
+                    *folder == "enclave" && [&made, &needed, &named].iter().any(|allowed| *allowed == line);
+                assert!(allowed, "{name} must not turn on {feature}: {line}");
+            }
+            assert!(
+                !manifest.contains("debug-assertions"),
+                "{name}: a profile that sets debug-assertions could let {feature} into a release"
+            );
         }
-        assert!(
-            !manifest.contains("debug-assertions"),
-            "{name}: a profile that sets debug-assertions could let {FEATURE} into a release"
-        );
     }
 }

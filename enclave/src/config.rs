@@ -46,6 +46,9 @@ pub struct Config {
     pub require_secret_memory: bool,
     /// Whether the enclave is traced by a guard of its own, so that nobody else can trace it.
     pub trace_guard: bool,
+    /// The root that is to be born.
+    #[cfg(feature = "danger-given-root")]
+    pub danger_root: Option<[u8; 32]>,
 }
 
 /// Why a configuration is refused.
@@ -94,6 +97,8 @@ struct Raw {
     signing_threads: Option<usize>,
     require_secret_memory: Option<bool>,
     trace_guard: Option<bool>,
+    #[cfg(feature = "danger-given-root")]
+    danger_root: Option<String>,
 }
 
 impl Config {
@@ -127,6 +132,8 @@ impl Config {
             signing_threads,
             require_secret_memory,
             trace_guard,
+            #[cfg(feature = "danger-given-root")]
+            danger_root,
         } = raw;
         let field = |field, reason: String| ConfigError::Field { path: path.to_owned(), field, reason };
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -160,6 +167,15 @@ impl Config {
             signing_threads,
             require_secret_memory: require_secret_memory.unwrap_or(true),
             trace_guard: trace_guard.unwrap_or(true),
+            #[cfg(feature = "danger-given-root")]
+            danger_root: danger_root
+                .map(|text| {
+                    let mut root = [0; 32];
+                    hex::decode_to_slice(&text, &mut root)
+                        .map(|()| root)
+                        .map_err(|error| field("danger_root", error.to_string()))
+                })
+                .transpose()?,
         })
     }
 }

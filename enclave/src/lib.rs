@@ -17,6 +17,11 @@ compile_error!(
     "danger-readable-secrets puts every secret where root reads it: it is for the hunt's control, never for a release"
 );
 
+#[cfg(all(feature = "danger-given-root", not(debug_assertions)))]
+compile_error!(
+    "danger-given-root takes the root from a file: it is for stories with several nodes, never for a release"
+);
+
 pub mod build_info;
 pub mod ceremony;
 pub mod channel_key;
@@ -24,6 +29,8 @@ pub mod clock;
 pub mod config;
 pub mod core;
 pub mod credential;
+#[cfg(feature = "danger-given-root")]
+pub mod danger_given_root;
 pub mod derive;
 pub mod durable;
 pub mod notice;

@@ -129,6 +129,10 @@ fn init_secrets(config: &Config) -> Result<(), String> {
     if memory == secret::Kind::Locked {
         notice("warning: no secret memory; secrets are in locked memory that root can read");
     }
+    #[cfg(feature = "danger-given-root")]
+    if let Some(root) = &config.danger_root {
+        sealstone_enclave::danger_given_root::give(root);
+    }
     Ok(())
 }
 
