@@ -49,3 +49,16 @@ need_cargo() {
 # What a node needs to be built and run on Debian 12, with an emulated TPM.
 build_packages=(build-essential pkg-config libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 ca-certificates)
 node_packages=(swtpm openssl jq xxd)
+
+# need_clients: the Python environment target/clients, made anew when the pinned list changed.
+need_clients() {
+    local list=swtpm-tests/clients/requirements.txt home=target/clients
+    if [ -f "$home/installed" ] && cmp -s "$list" "$home/installed"; then return; fi
+    need_packages python3 python3-venv
+    step "installing the independent clients"
+    rm -rf "$home"
+    # Debian's own: the list pins what was built for it.
+    /usr/bin/python3 -m venv "$home"
+    "$home/bin/pip" --quiet --disable-pip-version-check install --require-hashes --no-deps --only-binary :all: -r "$list"
+    cp "$list" "$home/installed"
+}
