@@ -4,6 +4,7 @@
 //! fails the story with the package that has it.
 #![forbid(unsafe_code)]
 
+pub mod cluster;
 pub mod direct;
 pub mod http;
 pub mod hunt;

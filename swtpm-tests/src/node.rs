@@ -11,7 +11,7 @@ use crate::process::{Running, binary};
 use crate::swtpm::Swtpm;
 use crate::wait::until;
 
-/// The node's name in its manifests.
+/// The name of a node in its manifests, of the first where there are several.
 pub const NAME: &str = "node-1";
 
 /// A node in its own folder.
@@ -19,6 +19,7 @@ pub const NAME: &str = "node-1";
 pub struct Node {
     /// Its TPM.
     pub tpm: Swtpm,
+    name: String,
     enclave_program: &'static str,
     enclave: Option<Running>,
     agent: Option<Running>,
@@ -65,18 +66,25 @@ impl Node {
     /// When something is missing.
     #[must_use]
     pub fn init() -> Self {
+        Self::init_as(NAME, &["--new-authority", "alice"])
+    }
+
+    /// The same with another name, and with options of `sealstone init` that say who approves its manifests.
+    ///
+    /// # Panics
+    /// When something is missing.
+    #[must_use]
+    pub fn init_as(name: &str, authority: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("sealstone-").tempdir().expect("a folder");
         let tpm = Swtpm::start(&folder.path().join("tpm"));
-        let node = Self { tpm, enclave_program: "sealstone-enclave", enclave: None, agent: None, folder };
+        let name = name.to_owned();
+        let node =
+            Self { tpm, name, enclave_program: "sealstone-enclave", enclave: None, agent: None, folder };
         node.measure_boot();
         let tcti = node.tpm.tcti();
         let path = node.folder().display().to_string();
-        let _ = node
-            .run(
-                node.folder.path(),
-                &["init", "--dir", &path, "--node", NAME, "--tcti", &tcti, "--new-authority", "alice"],
-            )
-            .expect(0);
+        let init = ["init", "--dir", &path, "--node", &node.name, "--tcti", &tcti];
+        let _ = node.run(node.folder.path(), &[&init, authority].concat()).expect(0);
         // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
         node.edit("agent.toml", |text| text.replace("[tpm]\n", "[tpm]\nek = \"p256\"\n"));
         node
@@ -105,6 +113,12 @@ impl Node {
         self.tpm.power_off();
         self.tpm.power_on();
         self.measure_boot();
+    }
+
+    /// Its name in its manifests.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A file of the node.
