@@ -111,6 +111,10 @@ sha256_type!(
     RequestDigest
 );
 sha256_type!(
+    /// SHA-256 of a policy's text as it was loaded: names the rules that a request was judged by.
+    PolicyDigest
+);
+sha256_type!(
     /// SHA-256 of an encoded receipt: the link of the receipt chain.
     ReceiptHash
 );

@@ -34,8 +34,8 @@ pub use appraisal::{
 pub use authority::{AuthorityError, AuthorityKey, AuthoritySet, SignaturesError};
 pub use clock::ClockInfo;
 pub use digest::{
-    AuthorityDigest, Binding, DeploymentId, ManifestDigest, ReceiptHash, ReportDigest, RequestDigest,
-    SessionId, Sha256Digest, Signature64, Statement,
+    AuthorityDigest, Binding, DeploymentId, ManifestDigest, PolicyDigest, ReceiptHash, ReportDigest,
+    RequestDigest, SessionId, Sha256Digest, Signature64, Statement,
 };
 pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature};
 pub use encoding::{HexBytes, HexError, TooLong, lp};
