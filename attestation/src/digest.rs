@@ -123,6 +123,14 @@ sha256_type!(
     Statement
 );
 bytes_type!(
+    /// The hash of one leaf of an audit log: see [`LeafHash::of`](crate::audit::LeafHash::of).
+    LeafHash, 32
+);
+bytes_type!(
+    /// The hash of a node of an audit log's tree, its root among them.
+    TreeHash, 32
+);
+bytes_type!(
     /// Names a deployment; random, chosen once.
     DeploymentId, 16
 );

@@ -8,6 +8,7 @@
 
 mod algorithm;
 mod appraisal;
+pub mod audit;
 mod authority;
 mod clock;
 mod digest;
