@@ -19,6 +19,16 @@ pub enum Format {
     Solana,
 }
 
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Opaque => "opaque",
+            Self::Evm => "evm",
+            Self::Solana => "solana",
+        })
+    }
+}
+
 /// An address in its chain's canonical text: `0x` and 40 lower-case hex digits, or base58.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -6,6 +6,8 @@
 // A test that unwraps fails where it should.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod address;
 pub mod amount;
+pub mod decode;
 pub mod engine;
 pub mod facts;
