@@ -1,0 +1,48 @@
+//! Independent clients (eth-account, solders): they make transactions and judge the signed ones.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// Payloads to sign, one for each transaction; `swtpm-tests/clients/clients.py` says what a transaction is.
+///
+/// # Panics
+/// When a client cannot make one, or the clients are not installed.
+#[must_use]
+pub fn build(transactions: &[Value]) -> Vec<Vec<u8>> {
+    run("build", transactions)
+        .iter()
+        .map(|payload| hex::decode(payload.as_str().expect("a payload is text")).expect("in hex"))
+        .collect()
+}
+
+/// What the clients say of signed transactions.
+///
+/// # Panics
+/// When the clients are not installed.
+#[must_use]
+pub fn check(signed: &[Value]) -> Vec<Value> {
+    run("check", signed)
+}
+
+fn run(verb: &str, cases: &[Value]) -> Vec<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above");
+    let python = root.join("target/clients/bin/python");
+    assert!(python.is_file(), "the independent clients are not installed: run scripts/clients");
+    let mut child = Command::new(python)
+        .arg(root.join("swtpm-tests/clients/clients.py"))
+        .arg(verb)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python runs");
+    let input = serde_json::to_vec(cases).expect("cases are JSON");
+    child.stdin.take().expect("it is piped").write_all(&input).expect("python reads");
+    let output = child.wait_with_output().expect("python ends");
+    assert!(output.status.success(), "clients.py {verb} failed, see above");
+    let answers: Vec<Value> = serde_json::from_slice(&output.stdout).expect("python answers with JSON");
+    assert_eq!(answers.len(), cases.len());
+    answers
+}
