@@ -118,6 +118,14 @@ impl AuthoritySet {
         AuthorityDigest::of(&bytes)
     }
 
+    /// Whether this set signed an envelope: enough of it, validly, and nobody else.
+    ///
+    /// # Errors
+    /// [`SignaturesError`] when a signature is invalid, repeated or foreign, or when there are too few.
+    pub fn verify(&self, envelope: &Envelope) -> Result<(), SignaturesError> {
+        self.check_signers(&verify_signatures(envelope, &[self])?)
+    }
+
     /// Whether these signers reach the threshold.
     pub(crate) fn check_signers(&self, signers: &Signers) -> Result<(), SignaturesError> {
         let found = self.keys.iter().filter(|key| signers.0.contains(&key.public_key)).count();
@@ -312,7 +320,7 @@ mod tests {
     }
 
     fn check(set: &AuthoritySet, envelope: &Envelope) -> Result<(), SignaturesError> {
-        set.check_signers(&verify_signatures(envelope, &[set])?)
+        set.verify(envelope)
     }
 
     #[test]

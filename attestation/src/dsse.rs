@@ -71,7 +71,10 @@ impl Envelope {
     }
 
     /// Checks what the payload is before anything reads it.
-    pub(crate) fn check_type(&self, expected: &'static str) -> Result<(), EnvelopeError> {
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Type`] for another type.
+    pub fn check_type(&self, expected: &'static str) -> Result<(), EnvelopeError> {
         if self.payload_type == expected {
             Ok(())
         } else {

@@ -1,4 +1,4 @@
-//! What may be signed: a payload is read as what it does ([`facts`]), and judged by declared rules.
+//! What may be signed: a payload is read as what it does ([`facts`]), and judged ([`engine`]) by declared [`rules`].
 //!
 //! Pure functions over values: no I/O, no clock, no randomness. The agent gives them what its store knows; the
 //! command line gives them an operator's cases.
@@ -8,6 +8,10 @@
 
 pub mod address;
 pub mod amount;
+pub mod approvals;
 pub mod decode;
 pub mod engine;
 pub mod facts;
+pub mod prices;
+pub mod rules;
+pub mod sanctions;

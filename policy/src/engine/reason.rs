@@ -46,7 +46,7 @@ codes! {
     OutsideTimeWindow = "OUTSIDE_TIME_WINDOW",
     /// The payload moves a currency that the policy does not name.
     CurrencyUnknown = "CURRENCY_UNKNOWN",
-    /// The entry has amount rules, and none of them covers a currency that the payload moves.
+    /// The entry does not list a currency that the payload moves.
     CurrencyNotAllowed = "CURRENCY_NOT_ALLOWED",
     /// The payload grants an allowance, and the entry does not permit that.
     AllowanceNotAllowed = "ALLOWANCE_NOT_ALLOWED",
@@ -58,7 +58,7 @@ codes! {
     RecipientDenied = "RECIPIENT_DENIED",
     /// The entry's allow list does not name a recipient.
     RecipientNotAllowed = "RECIPIENT_NOT_ALLOWED",
-    /// Who holds the account that receives is not shown by the payload, and the entry has rules about recipients.
+    /// Who holds the account that receives is not shown by the payload, and the entry has lists on which the holder may be.
     RecipientUnproven = "RECIPIENT_UNPROVEN",
     /// The fee is more than the entry permits, in another currency, or unreadable.
     FeeTooHigh = "FEE_TOO_HIGH",

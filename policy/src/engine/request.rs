@@ -56,6 +56,6 @@ pub struct Declared<'a> {
 pub struct Approval {
     /// Who, by the policy's name.
     pub approver: String,
-    /// Over the message of an approval: `docs/policy.md`.
+    /// Over [`approval_message`](crate::approvals::approval_message).
     pub signature: Signature64,
 }
