@@ -138,7 +138,7 @@ impl Agent {
                 "AGENT_UNREACHABLE",
                 detail,
                 "start sealstone-agent, or say where its socket is with --socket or SEALSTONE_SOCKET; its \
-                 configuration lists the users that may connect",
+                 configuration lists the clients that may connect",
             ),
             HttpError::Deadline { .. } => Failure::unusable(
                 "AGENT_SLOW",
@@ -232,7 +232,9 @@ fn action_for(code: &str) -> Option<&'static str> {
             "repeat the very same request: it has the same answer, and its nonce is never spent twice"
         }
         "ASSET_UNKNOWN" => "see `sealstone asset list`, or create it with `sealstone asset create`",
-        "FORBIDDEN" => "have your user listed in [api] allowed_uids of agent.toml",
+        "FORBIDDEN" => {
+            "have your user or certificate, with the role that is missing, listed in [[access.client]] of agent.toml"
+        }
         "ENCLAVE_UNREACHABLE" => "start sealstone-enclave, and run `sealstone doctor`",
         "LOCKED_BY_OPERATOR" => "start the agent again when it may unlock the enclave",
         "STORE_FOREIGN" => "give this node its own store: [store] path in agent.toml",

@@ -119,8 +119,13 @@ pub fn open_session(state: &AttestState) -> Result<(&Session, u64, u64), Failure
 pub enum Code {
     /// The request does not parse or breaks a bound.
     BadRequest,
-    /// The user may not talk to the agent.
+    /// The client is unknown, or lacks the role or the tenant.
     Forbidden,
+    /// The client asks more often than its rate allows.
+    RateLimited {
+        /// After which it may ask again.
+        retry_after_s: u32,
+    },
     /// No such route.
     NotFound,
     /// No such asset, or not in that epoch.
@@ -176,6 +181,7 @@ impl Code {
         match self {
             Self::BadRequest => "BAD_REQUEST",
             Self::Forbidden => "FORBIDDEN",
+            Self::RateLimited { .. } => "RATE_LIMITED",
             Self::NotFound => "NOT_FOUND",
             Self::AssetUnknown => "ASSET_UNKNOWN",
             Self::MethodNotAllowed => "METHOD_NOT_ALLOWED",
@@ -216,6 +222,7 @@ impl Code {
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::PayloadUnsuitable => 422,
+            Self::RateLimited { .. } => 429,
             Self::EnclaveFault => 502,
             Self::Overloaded
             | Self::Starting
@@ -237,7 +244,8 @@ impl Code {
     pub fn title(self) -> &'static str {
         match self {
             Self::BadRequest => "The request is not well formed",
-            Self::Forbidden => "This user may not use the agent",
+            Self::Forbidden => "This client may not do that",
+            Self::RateLimited { .. } => "The client asks too often",
             Self::NotFound => "There is no such resource",
             Self::AssetUnknown => "There is no such asset",
             Self::MethodNotAllowed => "The resource does not take this method",
@@ -268,6 +276,7 @@ impl Code {
     #[must_use]
     pub fn retry_after_s(self) -> Option<u32> {
         match self {
+            Self::RateLimited { retry_after_s } => Some(retry_after_s),
             Self::Overloaded | Self::Starting | Self::OutcomeUnknown => Some(RETRY_AFTER_S),
             Self::Enclave(RefusalCode::Overloaded | RefusalCode::Busy) => Some(RETRY_AFTER_S),
             _ => None,

@@ -19,8 +19,8 @@ const BLOCKING_THREADS_MAX: usize = 4;
 
 /// The host daemon of a Sealstone node.
 ///
-/// Serves the HTTP API on a Unix socket, keeps the enclave attested and the nonces durable. Holds no signing key.
-/// SIGHUP has it read the keys of the channel to the enclave anew, without a pause.
+/// Serves the HTTP API, keeps the enclave attested and the nonces durable. Holds no signing key. SIGHUP has it read
+/// the keys of the channel to the enclave, its clients and what belongs to TLS anew, without a pause.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
@@ -47,7 +47,7 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<()> {
-    let config = Config::load(&arguments.config, own_uid())?;
+    let config = Config::load(&arguments.config)?;
     if arguments.check {
         println!("{}: good", arguments.config.display());
         return Ok(());
@@ -60,11 +60,7 @@ fn start(arguments: &Arguments) -> Result<()> {
         .context("cannot start the runtime")?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signal().context("cannot catch signals")?;
-        let reload = Reload::on_signal(&arguments.config, own_uid()).context("cannot catch signals")?;
+        let reload = Reload::on_signal(&arguments.config).context("cannot catch signals")?;
         run::run(config, arguments.danger_accept_lost_receipts, reload, shutdown).await
     })
-}
-
-fn own_uid() -> u32 {
-    rustix::process::getuid().as_raw()
 }

@@ -35,6 +35,14 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!("sealstone_store_commit_failures_total", "Transactions that failed");
     describe_counter!("sealstone_http_responses_total", "HTTP responses, by route and status");
     describe_counter!("sealstone_http_connections_refused_total", "Connections refused, by reason");
+    describe_counter!(
+        "sealstone_tls_handshakes_failed_total",
+        "TLS handshakes that came to nothing, by reason (refused, slow, crowded)"
+    );
+    describe_gauge!(
+        "sealstone_tls_certificate_expires_seconds",
+        "Seconds until the certificate of [api.tls] ends; negative when it has ended"
+    );
     describe_gauge!("sealstone_http_connections", "Open HTTP connections");
     describe_gauge!("sealstone_ready", "1 if a signature would be made now");
     describe_gauge!(

@@ -1,12 +1,13 @@
-//! SIGHUP: the keys of the channel to the enclave are read anew, while everything goes on.
+//! SIGHUP: the keys of the channel to the enclave, the clients and what belongs to TLS are read anew, while everything
+//! goes on.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::access::{Access, Rules};
 use crate::config::Config;
-use crate::config::enclave::EnclaveConfig;
 use crate::enclave::{Enclave, Endpoint};
 use crate::logging::chain;
 
@@ -14,7 +15,6 @@ use crate::logging::chain;
 #[derive(Debug)]
 pub struct Reload {
     path: PathBuf,
-    own_uid: u32,
     hangup: Signal,
 }
 
@@ -24,18 +24,21 @@ impl Reload {
     ///
     /// # Errors
     /// If the system does not let the signal be caught.
-    pub fn on_signal(path: &Path, own_uid: u32) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), own_uid, hangup: signal(SignalKind::hangup())? })
+    pub fn on_signal(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), hangup: signal(SignalKind::hangup())? })
     }
 
-    /// Replaces the enclave's keys at each signal, for as long as the runtime lives. What cannot be used changes
-    /// nothing. `started_with` names the address, which only a restart changes.
-    pub async fn run(mut self, started_with: EnclaveConfig, enclave: Enclave) {
+    /// Replaces keys and rules at each signal, for as long as the runtime lives: all of them, or nothing if one cannot
+    /// be used. `started_with` names the addresses, which only a restart changes.
+    pub async fn run(mut self, started_with: Config, enclave: Enclave, access: Access) {
         while self.hangup.recv().await.is_some() {
-            match endpoint(&self.path, self.own_uid, &started_with) {
-                Ok(endpoint) => {
-                    tracing::info!("the keys of [enclave] were read anew; everything else needs a restart");
+            match load(&self.path, &started_with) {
+                Ok((endpoint, rules)) => {
+                    tracing::info!(
+                        "[enclave]'s keys, [[access.client]] and [api.tls] were read anew; everything else needs a restart"
+                    );
                     enclave.replace_keys(endpoint);
+                    access.replace(rules);
                 }
                 Err(reason) => tracing::error!(reason, "nothing was reloaded"),
             }
@@ -43,15 +46,26 @@ impl Reload {
     }
 }
 
-fn endpoint(path: &Path, own_uid: u32, started_with: &EnclaveConfig) -> Result<Endpoint, String> {
-    let config = Config::load(path, own_uid).map_err(|error| error.to_string())?.enclave;
-    if config.address != started_with.address {
+fn load(path: &Path, started_with: &Config) -> Result<(Endpoint, Rules), String> {
+    let config = Config::load(path).map_err(|error| error.to_string())?;
+    let (found, before) = (&config.enclave.address, &started_with.enclave.address);
+    if found != before {
         return Err(format!(
-            "expected enclave.address to be {} still, found {}; restart the agent to change it",
-            started_with.address, config.address
+            "expected enclave.address to be {before} still, found {found}; restart the agent to change it"
         ));
     }
-    Endpoint::load(&config).map_err(|error| chain(&error))
+    let listen = |config: &Config| {
+        config.api.tls.as_ref().map_or_else(|| "none".to_owned(), |tls| tls.listen.to_string())
+    };
+    let (found, before) = (listen(&config), listen(started_with));
+    if found != before {
+        return Err(format!(
+            "expected api.tls.listen to be {before} still, found {found}; restart the agent to change it"
+        ));
+    }
+    let endpoint = Endpoint::load(&config.enclave).map_err(|error| chain(&error))?;
+    let rules = Rules::load(&config.access, config.api.tls.as_ref()).map_err(|error| chain(&error))?;
+    Ok((endpoint, rules))
 }
 
 #[cfg(test)]
@@ -65,7 +79,8 @@ mod tests {
     fn config(address: &str, keys: &str) -> String {
         format!(
             "node = \"n\"\n[enclave]\naddress = \"{address}\"\n{keys}\npublic_keys = [\"{OTHER}\"]\n\
-             [tpm]\ntcti = \"swtpm:host=127.0.0.1,port=2321\"\n[api]\nsocket = \"a.sock\"\n[store]\npath = \"a.db\"\n"
+             [tpm]\ntcti = \"swtpm:host=127.0.0.1,port=2321\"\n[api]\nsocket = \"a.sock\"\n\
+             [[access.client]]\nname = \"root\"\nuid = 0\nroles = []\n[store]\npath = \"a.db\"\n"
         )
     }
 
@@ -77,10 +92,10 @@ mod tests {
         ChannelKey::create(&folder.path().join("agent-2.key")).unwrap();
         let (one, two) = ("key_file = \"agent.key\"", "next_key_file = \"agent-2.key\"");
         std::fs::write(&path, config("unix:enclave.sock", one)).unwrap();
-        let started_with = Config::load(&path, 0).unwrap().enclave;
+        let started_with = Config::load(&path).unwrap();
         let reload = |text: String| {
             std::fs::write(&path, text).unwrap();
-            endpoint(&path, 0, &started_with).map(|endpoint| endpoint.pairs().count())
+            load(&path, &started_with).map(|(endpoint, _)| endpoint.pairs().count())
         };
         assert_eq!(reload(config("unix:enclave.sock", one)), Ok(1));
         assert_eq!(reload(config("unix:enclave.sock", &format!("{one}\n{two}"))), Ok(2));
@@ -89,6 +104,12 @@ mod tests {
             (config("unix:enclave.sock", "key_file = \"absent.key\""), "absent.key"),
             (config("unix:enclave.sock", &format!("{one}\nnext_key_file = \"absent.key\"")), "absent.key"),
             (config("unix:enclave.sock", one).replace(OTHER, "09"), "enclave.public_keys"),
+            (config("unix:enclave.sock", one).replace("uid = 0", ""), "access.client"),
+            (
+                config("unix:enclave.sock", one)
+                    + "[api.tls]\nlisten = \"127.0.0.1:8443\"\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n",
+                "api.tls.listen to be none still",
+            ),
             ("not toml".to_owned(), "agent.toml"),
         ] {
             let reason = reload(text).unwrap_err();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use tokio::sync::watch;
 
+use crate::access::Access;
 use crate::api::{Node, Server, router};
 use crate::assets::Assets;
 use crate::attest::{AttestSettings, AttestState, Attestor, PCR_POLL};
@@ -32,12 +33,13 @@ pub async fn run(
     let metrics = metrics::install().context("cannot begin to count")?;
     let endpoint = Endpoint::load(&config.enclave).context("cannot use a channel key")?;
     let store = Store::open(&config.store).await?;
-    let server = Server::bind(&config.api)?;
+    let access = Access::load(&config).context("cannot use [api.tls]")?;
+    let server = Server::bind(&config.api, access.clone()).await?;
     let tpm = Tpm::spawn(&config.tpm)?;
 
     let (ender, ended) = Shutdown::new();
     let enclave = Enclave::spawn(endpoint, ended.clone().ended());
-    tokio::spawn(reload.run(config.enclave.clone(), enclave.clone()));
+    tokio::spawn(reload.run(config.clone(), enclave.clone(), access.clone()));
     let settings = AttestSettings {
         state_dir: config.state_dir.clone(),
         event_log: config.tpm.event_log.clone(),
@@ -60,12 +62,14 @@ pub async fn run(
         attestor.state(),
         renew,
     ));
-    let node = Node { store: store.clone(), enclave, tpm, attestor, assets, reconciler, signing, metrics };
+    let node =
+        Node { store: store.clone(), enclave, tpm, attestor, assets, reconciler, signing, metrics, access };
 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         node = config.node,
         socket = %config.api.socket.display(),
+        tls = config.api.tls.as_ref().map(|tls| tls.listen.to_string()),
         "serving"
     );
     server.run(router(node), shutdown.ended()).await;

@@ -1,15 +1,17 @@
 //! The HTTP API while nothing behind it works: what a client is told, and what it cannot do.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
-use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
+use sealstone_agent::access::{Access, Rate, Role, Rules};
 use sealstone_agent::api::{BindError, Node, Server, router};
 use sealstone_agent::assets::Assets;
 use sealstone_agent::attest::{AttestSettings, Attestor, PCR_POLL};
+use sealstone_agent::config::access::{AccessConfig, ClientConfig, Identity};
 use sealstone_agent::config::api::ApiConfig;
 use sealstone_agent::config::enclave::RawEnclave;
 use sealstone_agent::config::tpm::RawTpm;
@@ -65,10 +67,10 @@ impl Response {
 impl Agent {
     async fn start() -> Self {
         let own = rustix::process::getuid().as_raw();
-        Self::for_users(BTreeSet::from([own])).await
+        Self::with(client(own, &Role::ALL)).await
     }
 
-    async fn for_users(allowed_uids: BTreeSet<u32>) -> Self {
+    async fn with(client: ClientConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("agent.db")).await.unwrap();
         let key = ChannelKey::generate().unwrap();
@@ -103,9 +105,20 @@ impl Agent {
             || {},
         ));
         let metrics = PrometheusBuilder::new().build_recorder().handle();
-        let node = Node { store, enclave, tpm, attestor, assets, reconciler, signing, metrics };
-        let config = ApiConfig { socket: folder.path().join("agent.sock"), allowed_uids };
-        let server = Server::bind(&config).unwrap();
+        let access = access(client);
+        let node = Node {
+            store,
+            enclave,
+            tpm,
+            attestor,
+            assets,
+            reconciler,
+            signing,
+            metrics,
+            access: access.clone(),
+        };
+        let config = ApiConfig { socket: folder.path().join("agent.sock"), tls: None };
+        let server = Server::bind(&config, access).await.unwrap();
         let (ender, shutdown) = Shutdown::new();
         let serving = tokio::spawn(server.run(router(node), shutdown.ended()));
         Self { folder, ender, serving }
@@ -140,6 +153,21 @@ impl Agent {
     async fn post_json(&self, target: &str, body: &str) -> Response {
         self.post(target, "content-type: application/json\r\n", body).await
     }
+}
+
+/// The client that a user is, for every tenant.
+fn client(uid: u32, roles: &[Role]) -> ClientConfig {
+    ClientConfig {
+        name: "test".to_owned(),
+        identity: Identity::User(uid),
+        roles: roles.iter().copied().collect(),
+        tenants: None,
+        rate: Rate::default(),
+    }
+}
+
+fn access(client: ClientConfig) -> Access {
+    Access::new(Rules::load(&AccessConfig { clients: vec![client] }, None).unwrap())
 }
 
 async fn read(stream: &mut UnixStream) -> Response {
@@ -255,11 +283,58 @@ async fn a_request_id_is_taken_if_it_is_one_and_made_if_not() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_who_is_not_listed_is_told_so_and_served_nothing() {
     let own = rustix::process::getuid().as_raw();
-    let agent = Agent::for_users(BTreeSet::from([own + 1])).await;
+    let agent = Agent::with(client(own + 1, &Role::ALL)).await;
     for target in ["/healthz", "/v1/status", "/none"] {
         let problem = agent.get(target).await.is_problem(403, "FORBIDDEN");
         assert!(problem.detail.contains(&format!("user {own}")), "{problem:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_without_the_role_or_the_tenant_is_told_so() {
+    let own = rustix::process::getuid().as_raw();
+    let tenants = Some(["acme".parse().unwrap()].into());
+    let agent = Agent::with(ClientConfig { tenants, ..client(own, &[Role::Signer]) }).await;
+    let create = |tenant: &str| format!(r#"{{"tenant":"{tenant}","asset":"b","algorithm":"ES256"}}"#);
+    let refused = agent.post_json("/v1/assets", &create("acme")).await.is_problem(403, "FORBIDDEN");
+    assert!(refused.detail.contains("role operator") && !refused.detail.contains("acme"), "{refused:?}");
+    agent.post_json("/v1/lock", "").await.is_problem(403, "FORBIDDEN");
+    agent.post_json("/v1/manifest", "{}").await.is_problem(403, "FORBIDDEN");
+    let sign = |tenant: &str| format!(r#"{{"tenant":"{tenant}","asset":"b","nonce":1,"payload":"00"}}"#);
+    assert_eq!(agent.post_json("/v1/sign", &sign("acme")).await.problem().status, 503);
+    for target in ["/v1/keys/other/b", "/v1/keys/session?tenant=other&sender=b&nonce=1&algorithm=ES256"] {
+        let refused = agent.get(target).await.is_problem(403, "FORBIDDEN");
+        assert!(refused.detail.contains("tenant") && !refused.detail.contains("acme"), "{refused:?}");
+    }
+    agent.post_json("/v1/sign", &sign("other")).await.is_problem(403, "FORBIDDEN");
+    agent.get("/v1/keys/acme/b").await.is_problem(404, "ASSET_UNKNOWN");
+    assert_eq!(agent.get("/v1/status").await.status, 200);
+    agent.get("/v2").await.is_problem(404, "NOT_FOUND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_too_often_is_told_when_to_come_again() {
+    let own = rustix::process::getuid().as_raw();
+    let one = NonZeroU32::MIN;
+    let rate = Rate { requests_per_second: one, burst: one };
+    let agent = Agent::with(ClientConfig { rate, ..client(own, &[]) }).await;
+    let limited = async {
+        loop {
+            let answer = agent.get("/healthz").await;
+            if answer.status != 200 {
+                return answer;
+            }
+        }
+    };
+    let limited = tokio::time::timeout(PATIENCE, limited).await.unwrap();
+    limited.is_problem(429, "RATE_LIMITED");
+    assert!(
+        limited.head.contains("retry-after: 1") || limited.head.contains("retry-after: 2"),
+        "{limited:?}"
+    );
+    // A wrong path costs a token as well.
+    let limited = async { while agent.get("/none").await.status != 429 {} };
+    tokio::time::timeout(PATIENCE, limited).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,15 +400,16 @@ async fn at_the_end_idle_connections_close_and_the_socket_goes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_socket_is_replaced_and_a_live_one_or_a_file_is_not() {
     let agent = Agent::start().await;
-    let at = |socket: PathBuf| ApiConfig { socket, allowed_uids: BTreeSet::from([0]) };
-    assert!(matches!(Server::bind(&at(agent.socket())), Err(BindError::InUse { .. })));
+    let bind =
+        async |socket: PathBuf| Server::bind(&ApiConfig { socket, tls: None }, access(client(0, &[]))).await;
+    assert!(matches!(bind(agent.socket()).await, Err(BindError::InUse { .. })));
     let dead = agent.folder.path().join("dead.sock");
     drop(std::os::unix::net::UnixListener::bind(&dead).unwrap());
-    drop(Server::bind(&at(dead)).unwrap());
+    drop(bind(dead).await.unwrap());
     let file = agent.folder.path().join("file");
     std::fs::write(&file, "kept").unwrap();
-    assert!(matches!(Server::bind(&at(file.clone())), Err(BindError::NotASocket { .. })));
+    assert!(matches!(bind(file.clone()).await, Err(BindError::NotASocket { .. })));
     assert_eq!(std::fs::read_to_string(file).unwrap(), "kept");
     let missing = agent.folder.path().join("missing/agent.sock");
-    assert!(matches!(Server::bind(&at(missing)), Err(BindError::Io { .. })));
+    assert!(matches!(bind(missing).await, Err(BindError::Io { .. })));
 }

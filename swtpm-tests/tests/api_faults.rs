@@ -260,7 +260,7 @@ fn a_user_who_is_not_listed_gets_nothing_signed() {
     let mut node = ready();
     assert_eq!(node.take_agent().terminate().code(), Some(0));
     // Anybody but the user of this story: `nobody` on Debian.
-    node.edit("agent.toml", |text| text.replace("[api]\n", "[api]\nallowed_uids = [65534]\n"));
+    node.edit("agent.toml", |text| text.replace("uid = 0\n", "uid = 65534\n"));
     node.start_agent();
     for (method, path) in
         [("POST", "/v1/sign"), ("GET", "/v1/status"), ("GET", "/healthz"), ("GET", "/metrics")]
@@ -269,7 +269,7 @@ fn a_user_who_is_not_listed_gets_nothing_signed() {
         assert_eq!((answer.status, answer.code().as_str()), (403, "FORBIDDEN"), "{path}: {answer:?}");
     }
     assert_eq!(node.take_agent().terminate().code(), Some(0));
-    node.edit("agent.toml", |text| text.replace("allowed_uids = [65534]\n", ""));
+    node.edit("agent.toml", |text| text.replace("uid = 65534\n", "uid = 0\n"));
     node.start_agent();
     node.await_ready(true);
     assert_eq!(request(&node, &sign_body("treasury", 1, b"x")).status, 200);

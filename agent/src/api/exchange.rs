@@ -1,7 +1,7 @@
 //! What surrounds every request: its id, its deadline, its line of log, and the problem document of a failure.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request};
@@ -11,7 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sealstone_wire::api::{PROBLEM_JSON, Problem};
 
-use super::server::Peer;
+use crate::access::Client;
 use crate::failure::{Code, Failure};
 
 /// The header that names a request, in both directions.
@@ -43,18 +43,11 @@ pub(super) async fn around(request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
-    let peer = request.extensions().get::<Peer>().map(|peer| peer.uid);
+    let client = request.extensions().get::<Arc<Client>>().cloned();
     let deadline = if TPM_ROUTES.contains(&route) { TPM_DEADLINE } else { DEADLINE };
-    let response = match tokio::time::timeout(deadline, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => Failure::new(
-            Code::Timeout,
-            format!(
-                "expected the request to end within {deadline:?}, found it still under way; the same request \
-                     again has the same answer"
-            ),
-        )
-        .into_response(),
+    let response = match client.as_ref().map_or(Ok(()), |client| client.take_token()) {
+        Ok(()) => tokio::time::timeout(deadline, next.run(request)).await.unwrap_or_else(|_| late(deadline)),
+        Err(failure) => failure.into_response(),
     };
     let (response, failure) = dressed(response, &id);
     let status = response.status();
@@ -62,22 +55,34 @@ pub(super) async fn around(request: Request, next: Next) -> Response {
         .increment(1);
     let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let request_id = &*id;
+    let client = client.as_ref().map(|client| client.name());
     match failure {
         None => {
-            tracing::debug!(request_id, %method, route, peer, status = status.as_u16(), elapsed_ms, "done")
+            tracing::debug!(request_id, %method, route, client, status = status.as_u16(), elapsed_ms, "done")
         }
         // Its detail quotes what was sent, which may be a payload in the wrong place.
         Some(Failure { code: code @ Code::BadRequest, .. }) => {
-            tracing::info!(request_id, %method, route, peer, status = status.as_u16(), elapsed_ms, %code, "refused");
+            tracing::info!(request_id, %method, route, client, status = status.as_u16(), elapsed_ms, %code, "refused");
         }
         Some(Failure { code, detail }) if status.is_server_error() => {
-            tracing::warn!(request_id, %method, route, peer, status = status.as_u16(), elapsed_ms, %code, detail, "failed");
+            tracing::warn!(request_id, %method, route, client, status = status.as_u16(), elapsed_ms, %code, detail, "failed");
         }
         Some(Failure { code, detail }) => {
-            tracing::info!(request_id, %method, route, peer, status = status.as_u16(), elapsed_ms, %code, detail, "refused");
+            tracing::info!(request_id, %method, route, client, status = status.as_u16(), elapsed_ms, %code, detail, "refused");
         }
     }
     response
+}
+
+fn late(deadline: Duration) -> Response {
+    Failure::new(
+        Code::Timeout,
+        format!(
+            "expected the request to end within {deadline:?}, found it still under way; the same request again has \
+             the same answer"
+        ),
+    )
+    .into_response()
 }
 
 /// A failure on its way out; the problem document is written where the request's id is known.

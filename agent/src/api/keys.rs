@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use sealstone_attestation::Algorithm;
 use sealstone_wire::api::{Asset, AssetBody, AssetList, SessionPublicKey, SignAnswer};
@@ -12,6 +13,7 @@ use serde::Deserialize;
 
 use super::Node;
 use super::body::{Asked, Json, Named};
+use crate::access::Client;
 use crate::assets::{PUBLIC_KEY_DEADLINE, public_key};
 use crate::enclave::CallError;
 use crate::failure::{Failure, open_session};
@@ -36,38 +38,53 @@ pub(super) struct SessionQuery {
     algorithm: Algorithm,
 }
 
-pub(super) async fn list(State(node): State<Arc<Node>>) -> Result<Json<AssetList>, Failure> {
+pub(super) async fn list(
+    State(node): State<Arc<Node>>,
+    Extension(client): Extension<Arc<Client>>,
+) -> Result<Json<AssetList>, Failure> {
     let unfunded = node.reconciler.unfunded();
     let assets = node.assets.list().await?;
-    Ok(Json(AssetList { assets: assets.iter().map(|asset| shown(asset, unfunded)).collect() }))
+    Ok(Json(AssetList {
+        assets: assets
+            .iter()
+            .filter(|asset| client.serves(&asset.tenant))
+            .map(|asset| shown(asset, unfunded))
+            .collect(),
+    }))
 }
 
 pub(super) async fn create(
     State(node): State<Arc<Node>>,
+    Extension(client): Extension<Arc<Client>>,
     Json(body): Json<AssetBody>,
 ) -> Result<Json<Asset>, Failure> {
     let AssetBody { tenant, asset, algorithm } = body;
+    client.require_tenant(&tenant)?;
     reconciled(&node).await?;
     let created = node.assets.create(&tenant, &asset, algorithm).await?;
-    tracing::info!(%tenant, %asset, %algorithm, key_id = %created.key_id, "asset created");
+    tracing::info!(client = client.name(), %tenant, %asset, %algorithm, key_id = %created.key_id, "asset created");
     Ok(Json(shown(&created, node.reconciler.unfunded())))
 }
 
 pub(super) async fn rotate(
     State(node): State<Arc<Node>>,
+    Extension(client): Extension<Arc<Client>>,
     Named((tenant, asset)): Named<(PathText, PathText)>,
 ) -> Result<Json<Asset>, Failure> {
+    client.require_tenant(&tenant)?;
     reconciled(&node).await?;
     let rotated = node.assets.rotate(&tenant, &asset).await?;
-    tracing::info!(%tenant, %asset, epoch = %rotated.epoch, key_id = %rotated.key_id, "asset rotated");
+    tracing::info!(client = client.name(), %tenant, %asset, epoch = %rotated.epoch, key_id = %rotated.key_id, "asset rotated");
     Ok(Json(shown(&rotated, node.reconciler.unfunded())))
 }
 
 pub(super) async fn asset(
     State(node): State<Arc<Node>>,
+    Extension(client): Extension<Arc<Client>>,
     Named((tenant, asset)): Named<(PathText, PathText)>,
     Asked(AtEpoch { epoch }): Asked<AtEpoch>,
 ) -> Result<Json<Asset>, Failure> {
+    client.require_tenant(&tenant)?;
     let found = match epoch {
         None => node.assets.newest(&tenant, &asset).await?,
         Some(epoch) => node.assets.in_epoch(&tenant, &asset, Epoch(epoch)).await?,
@@ -77,9 +94,11 @@ pub(super) async fn asset(
 
 pub(super) async fn session(
     State(node): State<Arc<Node>>,
+    Extension(client): Extension<Arc<Client>>,
     Asked(query): Asked<SessionQuery>,
 ) -> Result<Json<SessionPublicKey>, Failure> {
     let SessionQuery { tenant, sender, chain_id, nonce, algorithm } = query;
+    client.require_tenant(&tenant)?;
     let now_ms = match node.enclave.call(Request::Clock, PUBLIC_KEY_DEADLINE).await? {
         Reply::Clock { now_ms } => now_ms,
         other => return Err(CallError::unexpected("a clock", &other).into()),

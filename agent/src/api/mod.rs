@@ -1,9 +1,10 @@
-//! What clients see: HTTP/1.1 with JSON on a Unix socket. `docs/api.md` describes every route.
+//! What clients see: HTTP/1.1 with JSON on a Unix socket, and inside TLS. `docs/api.md` describes every route.
 
 mod body;
 mod exchange;
 mod keys;
 mod node;
+mod routes;
 mod server;
 mod sign;
 mod status;
@@ -13,12 +14,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::{get, post};
 use metrics_exporter_prometheus::PrometheusHandle;
-use sealstone_wire::limits::{MANIFEST_MAX, MESSAGE_MAX};
+use sealstone_wire::limits::MESSAGE_MAX;
 
 pub use server::{BindError, Server};
 
+use crate::access::Access;
 use crate::assets::Assets;
 use crate::attest::Attestor;
 use crate::enclave::Enclave;
@@ -51,27 +52,13 @@ pub struct Node {
     pub signing: Arc<Signing>,
     /// Counts.
     pub metrics: PrometheusHandle,
+    /// The rules in force.
+    pub access: Access,
 }
 
 /// Every route.
 pub fn router(node: Node) -> Router {
-    Router::new()
-        .route("/v1/sign", post(sign::sign))
-        .route("/v1/assets", get(keys::list).post(keys::create))
-        .route("/v1/assets/{tenant}/{asset}/rotate", post(keys::rotate))
-        .route("/v1/keys/session", get(keys::session))
-        .route("/v1/keys/{tenant}/{asset}", get(keys::asset))
-        .route("/v1/evidence", get(node::evidence))
-        .route("/v1/enrolment", get(node::enrolment))
-        .route(
-            "/v1/manifest",
-            get(node::manifest).post(node::apply_manifest).layer(DefaultBodyLimit::max(MANIFEST_MAX)),
-        )
-        .route("/v1/lock", post(node::lock))
-        .route("/v1/status", get(status::status))
-        .route("/healthz", get(status::healthy))
-        .route("/readyz", get(status::ready))
-        .route("/metrics", get(status::metrics))
+    routes::guarded()
         .fallback(|| async { Failure::new(Code::NotFound, "expected a path of docs/api.md, found another") })
         .method_not_allowed_fallback(|| async {
             Failure::new(Code::MethodNotAllowed, "expected a method that this path takes, found another")

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 
 use super::Node;
 use super::body::{Asked, Json, JsonBytes};
+use crate::access::Client;
 use crate::attest::AttestError;
 use crate::failure::{Code, Failure};
 
@@ -59,9 +61,12 @@ pub(super) async fn apply_manifest(
     applied.await.map(Json)
 }
 
-pub(super) async fn lock(State(node): State<Arc<Node>>) -> Result<Json<serde_json::Value>, Failure> {
+pub(super) async fn lock(
+    State(node): State<Arc<Node>>,
+    Extension(client): Extension<Arc<Client>>,
+) -> Result<Json<serde_json::Value>, Failure> {
     to_the_end(async move { node.attestor.lock().await }).await?;
-    tracing::warn!("locked by its operator");
+    tracing::warn!(client = client.name(), "locked by its operator");
     Ok(Json(serde_json::json!({ "locked": true })))
 }
 

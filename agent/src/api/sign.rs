@@ -10,7 +10,7 @@ use sealstone_wire::api::SignBody;
 
 use super::Node;
 use super::body::Json;
-use super::server::Peer;
+use crate::access::Client;
 use crate::failure::{Code, Failure};
 use crate::signing::{IDEMPOTENCY_KEY_MAX, SignCommand};
 use crate::store::IdempotencyKey;
@@ -20,20 +20,21 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 pub(super) async fn sign(
     State(node): State<Arc<Node>>,
-    Extension(peer): Extension<Peer>,
+    Extension(client): Extension<Arc<Client>>,
     headers: HeaderMap,
     Json(body): Json<SignBody>,
 ) -> Result<Response, Failure> {
-    let command = SignCommand::parse(body, idempotency_key(&headers, peer)?)?;
+    client.require_tenant(&body.tenant)?;
+    let command = SignCommand::parse(body, idempotency_key(&headers, &client)?)?;
     let answer = node.signing.sign(command).await?;
     Ok(axum::Json(&*answer).into_response())
 }
 
-fn idempotency_key(headers: &HeaderMap, peer: Peer) -> Result<Option<IdempotencyKey>, Failure> {
+fn idempotency_key(headers: &HeaderMap, client: &Client) -> Result<Option<IdempotencyKey>, Failure> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) => {
-            Ok(Some(IdempotencyKey { client: peer.uid, key: key.to_owned() }))
+            Ok(Some(IdempotencyKey { client: client.name().to_owned(), key: key.to_owned() }))
         }
         _ => Err(Failure::new(
             Code::BadRequest,

@@ -14,6 +14,7 @@ use sealstone_wire::request::Request;
 use super::Node;
 use super::body::Json;
 use crate::attest::AttestState;
+use crate::clock;
 use crate::enclave::CallError;
 use crate::failure::{Code, Failure, open_session};
 
@@ -76,6 +77,14 @@ pub(super) async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse 
     metrics::gauge!("sealstone_session_expires_timestamp_seconds")
         .set(f64::from(u32::try_from(expires).unwrap_or(u32::MAX)));
     metrics::gauge!("sealstone_unfunded").set(flag(node.reconciler.unfunded()));
+    if let Some(tls) = node.access.rules().tls() {
+        let now = clock::now().as_secs();
+        let left =
+            |end: u64, start: u64| f64::from(u32::try_from(end.saturating_sub(start)).unwrap_or(u32::MAX));
+        let expires = tls.expires_at();
+        metrics::gauge!("sealstone_tls_certificate_expires_seconds")
+            .set(left(expires, now) - left(now, expires));
+    }
     if let Ok(status) = enclave_status(&node).await {
         for Protection { name, active, .. } in status.protections.into_iter().take(PROTECTIONS_MAX) {
             metrics::gauge!("sealstone_enclave_protection_active", "protection" => name).set(flag(active));

@@ -1,5 +1,6 @@
 //! The agent's configuration: TOML, checked once at start.
 
+pub mod access;
 pub mod api;
 pub mod enclave;
 mod field;
@@ -29,6 +30,8 @@ struct RawConfig {
     enclave: enclave::RawEnclave,
     tpm: tpm::RawTpm,
     api: api::RawApi,
+    #[serde(default)]
+    access: access::RawAccess,
     store: RawStore,
     #[serde(default)]
     state: RawState,
@@ -65,6 +68,8 @@ pub struct Config {
     pub tpm: tpm::TpmConfig,
     /// Where clients connect.
     pub api: api::ApiConfig,
+    /// Who they are and what they may do.
+    pub access: access::AccessConfig,
     /// The store's database file.
     pub store: PathBuf,
     /// Where the agent keeps the TPM's key blobs and the manifest.
@@ -74,24 +79,24 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks a configuration file. `own_uid` is the user that the agent runs as.
+    /// Reads and checks a configuration file.
     ///
     /// # Errors
     /// [`ConfigError`] names the file, and the field where there is one.
-    pub fn load(path: &Path, own_uid: u32) -> Result<Self, ConfigError> {
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let refused = |reason: String| ConfigError { path: path.to_owned(), reason };
         let bytes = read_capped(path, FILE_MAX).map_err(|error| refused(error.to_string()))?;
         let text =
             String::from_utf8(bytes).map_err(|_| refused("expected UTF-8, found other bytes".to_owned()))?;
         let raw: RawConfig = toml::from_str(&text).map_err(|error| refused(error.to_string()))?;
         let base = path.parent().unwrap_or(Path::new(""));
-        raw.check(base, own_uid).map_err(|error| refused(error.to_string()))
+        raw.check(base).map_err(|error| refused(error.to_string()))
     }
 }
 
 impl RawConfig {
-    fn check(self, base: &Path, own_uid: u32) -> Result<Config, FieldError> {
-        let Self { node, enclave, tpm, api, store, state, log } = self;
+    fn check(self, base: &Path) -> Result<Config, FieldError> {
+        let Self { node, enclave, tpm, api, access, store, state, log } = self;
         if node.is_empty() || node.len() > NODE_BYTES_MAX {
             return Err(FieldError::new(
                 "node",
@@ -103,7 +108,8 @@ impl RawConfig {
             node,
             enclave: enclave.check(base)?,
             tpm: tpm.check(base, &state_dir)?,
-            api: api.check(base, own_uid)?,
+            api: api.check(base)?,
+            access: access.check()?,
             store: base.join(store.path),
             state_dir,
             log: log.check()?,
@@ -135,6 +141,10 @@ mod tests {
         tcti = "swtpm:host=127.0.0.1,port=2321"
         [api]
         socket = "agent.sock"
+        [[access.client]]
+        name = "root"
+        uid = 0
+        roles = ["signer", "admin"]
         [store]
         path = "agent.db"
     "#;
@@ -144,13 +154,14 @@ mod tests {
         let path = folder.path().join("agent.toml");
         std::fs::write(&path, text).unwrap();
         let own = folder.path().display().to_string();
-        Config::load(&path, 1000).map_err(|error| error.to_string().replace(&own, ""))
+        Config::load(&path).map_err(|error| error.to_string().replace(&own, ""))
     }
 
     #[test]
     fn a_short_file_gets_the_defaults_and_paths_beside_it() {
         let config = load(GOOD).unwrap();
-        assert_eq!(config.api.allowed_uids.into_iter().collect::<Vec<_>>(), [0, 1000]);
+        assert_eq!(config.access.clients[0].identity, access::Identity::User(0));
+        assert!(config.api.tls.is_none());
         assert!(config.store.is_absolute() && config.store.ends_with("agent.db"));
         assert_eq!(config.state_dir, config.store.parent().unwrap().join("."));
         assert_eq!(config.log.format, log::LogFormat::Text);
@@ -163,8 +174,21 @@ mod tests {
             ("node = \"node-1\"", "", "node"),
             ("node = \"node-1\"", "node = \"\"", "/agent.toml: node: expected"),
             ("node = \"node-1\"", "node = 1", "expected a string"),
-            ("socket = \"agent.sock\"", "socket = \"a\"\nallowed_uids = []", "api.allowed_uids"),
-            ("socket = \"agent.sock\"", "socket = \"a\"\nallowed_uids = [-1]", "allowed_uids"),
+            ("socket = \"agent.sock\"", "socket = \"a\"\nallowed_uids = [7]", "name = \"user-7\", uid = 7"),
+            ("socket = \"agent.sock\"", "socket = \"a\"\nallowed_uids = \"x\"", "api.allowed_uids"),
+            ("uid = 0", "", "access.client: \"root\": expected one of uid"),
+            ("[[access.client]]", "[other]", "unknown field `other`"),
+            ("\"admin\"", "\"everything\"", "everything"),
+            (
+                "[store]",
+                "[api.tls]\nlisten = \"8443\"\ncertificate = \"c\"\nkey = \"k\"\nclient_ca = \"a\"\n[store]",
+                "api.tls.listen",
+            ),
+            (
+                "[store]",
+                "[api.tls]\nlisten = \"127.0.0.1:1\"\ncertificate = \"c\"\nkey = \"k\"\n[store]",
+                "client_ca",
+            ),
             ("socket = \"agent.sock\"", long.as_str(), "api.socket"),
             ("path = \"agent.db\"", "file = \"agent.db\"", "unknown field `file`"),
             ("path = \"agent.db\"", "path = \"agent.db\"\n[log]\nlevel = \"loud\"", "log.level"),
@@ -184,10 +208,10 @@ mod tests {
 
     #[test]
     fn a_file_that_is_missing_too_long_or_no_text_is_refused() {
-        assert!(Config::load(Path::new("/nonexistent/agent.toml"), 0).is_err());
+        assert!(Config::load(Path::new("/nonexistent/agent.toml")).is_err());
         assert!(load(&" ".repeat(70_000)).unwrap_err().contains("at most"));
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a"), [0xff, 0xfe]).unwrap();
-        assert!(Config::load(&folder.path().join("a"), 0).unwrap_err().reason.contains("UTF-8"));
+        assert!(Config::load(&folder.path().join("a")).unwrap_err().reason.contains("UTF-8"));
     }
 }

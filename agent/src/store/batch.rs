@@ -248,7 +248,7 @@ async fn reserve_by_key(
         "SELECT r.request FROM idempotency i JOIN reservations r ON r.id = i.reservation \
          WHERE i.client = ? AND i.key = ?",
     )
-    .bind(i64::from(name.client))
+    .bind(&name.client)
     .bind(&name.key)
     .fetch_optional(&mut *connection)
     .await?;
@@ -264,7 +264,7 @@ async fn reserve_by_key(
             "INSERT OR IGNORE INTO idempotency (client, key, reservation) \
              SELECT ?, ?, id FROM reservations WHERE chain_id = ? AND sender = ? AND nonce = ?",
         )
-        .bind(i64::from(name.client))
+        .bind(&name.client)
         .bind(&name.key)
         .bind(bits(ask.nonce.chain_id))
         .bind(ask.nonce.sender.as_str())

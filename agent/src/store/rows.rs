@@ -71,8 +71,8 @@ pub enum ReservedKey {
 /// A client's own name for a request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct IdempotencyKey {
-    /// The client's user id.
-    pub client: u32,
+    /// The client's name.
+    pub client: String,
     /// What the client named the request.
     pub key: String,
 }

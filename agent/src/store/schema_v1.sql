@@ -92,7 +92,7 @@ CREATE TRIGGER answered_stays BEFORE DELETE ON reservations WHEN OLD.receipt_seq
 END;
 
 CREATE TABLE idempotency (
-    client      INTEGER NOT NULL,
+    client      TEXT    NOT NULL,
     key         TEXT    NOT NULL CHECK (length(key) > 0),
     reservation INTEGER NOT NULL REFERENCES reservations (id) ON DELETE CASCADE,
     PRIMARY KEY (client, key)

@@ -68,8 +68,11 @@ fn ask(number: u64, payload: &str) -> Reserve {
     }
 }
 
-fn named(client: u32, key: &str, reserve: Reserve) -> Reserve {
-    Reserve { idempotency: Some(IdempotencyKey { client, key: key.to_owned() }), ..reserve }
+fn named(client: &str, key: &str, reserve: Reserve) -> Reserve {
+    Reserve {
+        idempotency: Some(IdempotencyKey { client: client.to_owned(), key: key.to_owned() }),
+        ..reserve
+    }
 }
 
 fn answer(reservation: i64, sequence: u64, reserve: &Reserve) -> Answer {
@@ -240,10 +243,10 @@ async fn a_crash_between_reserve_and_answer_leaves_the_reservation_to_its_reques
 #[tokio::test]
 async fn a_released_nonce_is_free_again_and_an_answered_one_never() {
     let node = Node::new().await;
-    let first = named(1000, "k", ask(1, "first"));
+    let first = named("a", "k", ask(1, "first"));
     let id = fresh(&node.store, &first).await;
     node.store.release(id).await.unwrap();
-    let second = named(1000, "k", ask(1, "second"));
+    let second = named("a", "k", ask(1, "second"));
     let id = fresh(&node.store, &second).await;
     node.store.answer(answer(id, 1, &second)).await.unwrap();
     node.store.release(id).await.unwrap();
@@ -254,19 +257,16 @@ async fn a_released_nonce_is_free_again_and_an_answered_one_never() {
 #[tokio::test]
 async fn an_idempotency_key_names_one_request_of_one_client() {
     let node = Node::new().await;
-    let first = named(1000, "k", ask(1, "a"));
+    let first = named("a", "k", ask(1, "a"));
     let id = fresh(&node.store, &first).await;
     assert!(
         matches!(node.store.reserve(first.clone()).await.unwrap(), Reserved::Open(open) if open.id == id)
     );
-    assert!(matches!(node.store.reserve(named(1000, "k", ask(2, "a"))).await.unwrap(), Reserved::KeyReused));
+    assert!(matches!(node.store.reserve(named("a", "k", ask(2, "a"))).await.unwrap(), Reserved::KeyReused));
     // The refused request left its nonce free, and another client's key is another key.
-    fresh(&node.store, &named(1001, "k", ask(2, "a"))).await;
-    assert!(matches!(
-        node.store.reserve(named(1000, "new", ask(2, "b"))).await.unwrap(),
-        Reserved::NonceUsed
-    ));
-    fresh(&node.store, &named(1000, "new", ask(3, "b"))).await;
+    fresh(&node.store, &named("b", "k", ask(2, "a"))).await;
+    assert!(matches!(node.store.reserve(named("a", "new", ask(2, "b"))).await.unwrap(), Reserved::NonceUsed));
+    fresh(&node.store, &named("a", "new", ask(3, "b"))).await;
 }
 
 #[tokio::test]

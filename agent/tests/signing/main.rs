@@ -474,7 +474,7 @@ async fn an_idempotency_key_names_one_request() {
     let node = Node::new();
     let agent = node.agent().await;
     let named = |nonce: u64| {
-        let key = IdempotencyKey { client: 1000, key: "k-1".to_owned() };
+        let key = IdempotencyKey { client: "settlement".to_owned(), key: "k-1".to_owned() };
         command(&format!(r#""asset":"hot","nonce":{nonce},"payload":"00""#), Some(key))
     };
     let first = agent.sign(named(1)).await.unwrap();

@@ -35,7 +35,7 @@ pub(super) fn examine(context: &Context, now: UnixTime) -> Vec<Line> {
         Err(failure) => lines.push(Line::fail(
             "agent.answers",
             failure.to_string(),
-            "start sealstone-agent and look at its log; its configuration lists the users that may connect",
+            "start sealstone-agent and look at its log; its configuration lists the clients that may connect",
         )),
         Ok(status) => lines.extend(answered(&status)),
     }

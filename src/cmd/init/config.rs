@@ -31,11 +31,14 @@ pub(super) struct Settings<'a> {
     pub(super) authority: AuthorityDigest,
     pub(super) agent_public: ChannelPublic,
     pub(super) enclave_public: ChannelPublic,
+    /// The user who makes the node.
+    pub(super) owner: u32,
 }
 
 /// The agent's configuration.
 pub(super) fn agent_toml(settings: &Settings<'_>) -> String {
-    let Settings { node, tcti, address, authority: _, agent_public: _, enclave_public } = settings;
+    let Settings { node, tcti, address, authority: _, agent_public: _, enclave_public, owner } = settings;
+    let clients = clients(*owner);
     let (node, tcti, address) = (quoted(node), quoted(tcti), quoted(&address.to_string()));
     format!(
         r#"# The host daemon of one node. Relative paths are relative to this file.
@@ -58,7 +61,9 @@ ima_log = "/sys/kernel/security/ima/binary_runtime_measurements"
 [api]
 socket = "agent.sock"
 
-[store]
+# Who may ask what: nobody else, and nothing else. In production give each client the roles that it needs, and no two
+# of signer, approver and admin to one.
+{clients}[store]
 path = "agent.db"
 
 [state]
@@ -70,7 +75,8 @@ dir = "{STATE_DIR}"
 
 /// The enclave's configuration.
 pub(super) fn enclave_toml(settings: &Settings<'_>) -> String {
-    let Settings { node: _, tcti: _, address, authority, agent_public, enclave_public: _ } = settings;
+    let Settings { node: _, tcti: _, address, authority, agent_public, enclave_public: _, owner: _ } =
+        settings;
     let listen = quoted(&listen_address(address).to_string());
     format!(
         r#"# The trusted process of one node. Relative paths are relative to this file.
@@ -86,6 +92,17 @@ credential_file = "{CREDENTIAL}"
 authority = "{authority}"
 "#
     )
+}
+
+/// Root and the user who makes the node, as clients who may do everything.
+fn clients(owner: u32) -> String {
+    let entry = |name: &str, uid: u32| {
+        format!(
+            "[[access.client]]\nname = \"{name}\"\nuid = {uid}\nroles = [\"signer\", \"operator\", \"approver\", \"auditor\", \"admin\"]\n\n"
+        )
+    };
+    let root = entry("root", 0);
+    if owner == 0 { root } else { root + &entry("owner", owner) }
 }
 
 /// Where the enclave listens when the agent dials `address`: the same socket, or inside a guest that port.

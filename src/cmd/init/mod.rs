@@ -172,6 +172,7 @@ fn settings<'a>(
         authority: set.digest(),
         agent_public: agent_key.public(),
         enclave_public: enclave_key.public(),
+        owner: rustix::process::getuid().as_raw(),
     }
 }
 

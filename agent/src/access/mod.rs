@@ -1,0 +1,12 @@
+//! Who may ask what: clients as the configuration names them, the roles that they hold, and how much they may ask.
+
+mod client;
+mod clients;
+mod role;
+mod rules;
+pub mod tls;
+
+pub use client::{Client, Rate};
+pub use clients::{CertificateNames, Clients};
+pub use role::Role;
+pub use rules::{Access, Proof, Rules};
