@@ -11,6 +11,7 @@ pub mod approval;
 pub mod enclave;
 mod golden;
 pub mod messages;
+pub mod payload;
 mod round_trip;
 pub mod stream;
 pub mod tpm;
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("enclave_config", enclave::config),
     ("envelope", approval::envelope),
     ("evidence", appraisal::evidence),
+    ("evm_payload", payload::evm),
     ("frames", stream::frames),
     ("handshake", stream::handshake),
     ("key_path", messages::key_path),
@@ -41,6 +43,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("report", approval::report),
     ("request", messages::request),
     ("seal_payload", enclave::seal_payload),
+    ("solana_payload", payload::solana),
     ("state_file", enclave::state_file),
     ("text", values::text),
     ("tpm_responses", enclave::tpm_responses),

@@ -56,15 +56,21 @@ pub enum DecodeError {
         /// Whom the payload names.
         found: Address,
     },
-    /// The sender has no address of this format: its key is for something else.
-    #[error(
-        "expected a sender with a canonical {format} address, found {found}; ask for the key's address first"
-    )]
-    Sender {
+    /// An address of another chain, or not its canonical text.
+    #[error("expected canonical {format} addresses of sender and recipients, found {found}")]
+    ForeignAddress {
         /// How the payload is read.
         format: Format,
         /// What was given.
         found: Address,
+    },
+    /// More recipients than a payload can pay.
+    #[error("expected at most {recipients_max} declared recipients, found {found}")]
+    TooManyRecipients {
+        /// What a payload can pay.
+        recipients_max: usize,
+        /// How many there are.
+        found: usize,
     },
     /// More bytes than the chain's nodes take.
     #[error("expected at most {bytes_max} bytes of {format} payload, found {found}")]

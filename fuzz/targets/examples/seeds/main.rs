@@ -5,6 +5,7 @@
 #[path = "../../../../attestation/tests/fake/mod.rs"]
 mod fake;
 mod messages;
+mod payloads;
 mod scene;
 mod tpm;
 
@@ -26,6 +27,7 @@ fn main() {
     streams();
     enclave_files(&scene);
     messages::save_all(&scene);
+    payloads::save_all();
     tpm::save_all();
 }
 

@@ -20,7 +20,7 @@ mod transaction;
 pub(super) fn decode(payload: &[u8], sender: &Address) -> Result<Facts, DecodeError> {
     let transaction = Transaction::parse(payload)?;
     let sender_address = address::evm(sender.as_str())
-        .map_err(|_| DecodeError::Sender { format: Format::Evm, found: sender.clone() })?;
+        .map_err(|_| DecodeError::ForeignAddress { format: Format::Evm, found: sender.clone() })?;
     let chain_id = transaction.chain_id;
     let mut facts = Facts {
         format: Format::Evm,
