@@ -173,12 +173,14 @@ fn failed(status: StatusCode, body: &[u8]) -> Failure {
             "check that the socket is the agent's, and its release",
         );
     };
-    let Problem { kind: _, title, status: _, detail, code, request_id } = problem;
+    let Problem { kind: _, title, status: _, detail, code, request_id, reasons } = problem;
     let code = shown(&code);
     let detail = shown(if detail.is_empty() { &title } else { &detail });
     let action = action_for(&code)
         .map_or_else(|| format!("look for request {} in the agent's log", shown(&request_id)), str::to_owned);
-    match exit_for(status, &code) {
+    // Reasons come with a policy's refusals alone.
+    let exit = if reasons.is_empty() { exit_for(status, &code) } else { Exit::Refused };
+    match exit {
         Exit::Refused => Failure::refused(code, detail, action),
         Exit::Done | Exit::Unusable => Failure::unusable(code, detail, action),
     }

@@ -104,7 +104,7 @@ impl Assets {
     /// Begins an asset's next epoch, bound to the state that is attested now. Keys of earlier epochs stay known.
     ///
     /// # Errors
-    /// [`Code::AssetUnknown`]; [`Code::EpochConflict`] if another rotation began that epoch; the enclave's; the
+    /// [`Code::AssetUnknown`]; [`Code::RotationConflict`] if another rotation began that epoch; the enclave's; the
     /// store's.
     pub async fn rotate(&self, tenant: &PathText, asset: &PathText) -> Result<Arc<AssetEpoch>, Failure> {
         let current = self.newest(tenant, asset).await?;
@@ -115,7 +115,7 @@ impl Assets {
         }
         self.newest.write().unwrap_or_else(PoisonError::into_inner).remove(&Sender::asset(tenant, asset));
         Err(Failure::new(
-            Code::EpochConflict,
+            Code::RotationConflict,
             format!(
                 "expected to begin epoch {epoch}, found that another rotation began it; read the asset again"
             ),

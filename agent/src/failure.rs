@@ -4,9 +4,11 @@
 
 use std::fmt;
 
+use sealstone_policy::engine::{Reason, ReasonCode};
 use sealstone_wire::reply::{Refusal, RefusalCode, Session};
 
 use crate::attest::{AttestError, AttestState};
+use crate::clock::ClockSet;
 use crate::enclave::CallError;
 use crate::store::StoreError;
 
@@ -22,20 +24,39 @@ pub struct Failure {
     pub code: Code,
     /// Expected, found, what to do; safe to log.
     pub detail: String,
+    /// Of a refusal by policy: every reason, the first of which gives the code and the detail.
+    pub reasons: Vec<Reason>,
 }
 
 impl Failure {
     /// Of this code, with this detail.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), reasons: Vec::new() }
+    }
+
+    /// A refusal by policy.
+    #[must_use]
+    pub fn refused(reasons: Vec<Reason>) -> Self {
+        match reasons.first() {
+            Some(Reason { code, detail }) => {
+                Self { code: Code::Policy(*code), detail: detail.clone(), reasons }
+            }
+            None => Self::new(Code::Forbidden, "expected the policy's reasons, found none"),
+        }
+    }
+}
+
+impl From<ClockSet> for Failure {
+    fn from(set: ClockSet) -> Self {
+        Self::new(Code::ClockSet, set.to_string())
     }
 }
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let Refusal { code, detail } = refusal;
-        Self { code: Code::Enclave(code), detail }
+        Self::new(Code::Enclave(code), detail)
     }
 }
 
@@ -141,13 +162,29 @@ pub enum Code {
     /// The asset exists with another algorithm.
     AssetExists,
     /// Another rotation began that epoch first.
-    EpochConflict,
+    RotationConflict,
     /// The body or the payload is longer than its bound.
     PayloadTooLarge,
     /// The body is not JSON.
     UnsupportedMediaType,
     /// The payload does not suit the key's algorithm.
     PayloadUnsuitable,
+    /// The payload is none of its format.
+    PayloadMalformed,
+    /// The policy refuses; holds the first reason.
+    Policy(ReasonCode),
+    /// The nonce was given up by an operator.
+    NonceVoided,
+    /// The asset takes no new signatures.
+    AssetRetired,
+    /// The asset began a new epoch meanwhile.
+    AssetChanged,
+    /// No such reservation, or not in that state.
+    ReservationUnknown,
+    /// The rules on disk cannot be used.
+    RulesRefused,
+    /// The host's clock was set.
+    ClockSet,
     /// As many requests are under way as may be.
     Overloaded,
     /// The agent has not finished its start.
@@ -189,10 +226,18 @@ impl Code {
             Self::NonceAlreadyUsed => "NONCE_ALREADY_USED",
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::AssetExists => "ASSET_EXISTS",
-            Self::EpochConflict => "EPOCH_CONFLICT",
+            Self::RotationConflict => "ROTATION_CONFLICT",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
             Self::PayloadUnsuitable => RefusalCode::PayloadUnsuitable.name(),
+            Self::PayloadMalformed => "PAYLOAD_MALFORMED",
+            Self::Policy(reason) => reason.name(),
+            Self::NonceVoided => "NONCE_VOIDED",
+            Self::AssetRetired => "ASSET_RETIRED",
+            Self::AssetChanged => "ASSET_CHANGED",
+            Self::ReservationUnknown => "RESERVATION_UNKNOWN",
+            Self::RulesRefused => "RULES_REFUSED",
+            Self::ClockSet => "CLOCK_SET",
             Self::Overloaded => RefusalCode::Overloaded.name(),
             Self::Starting => "STARTING",
             Self::EnclaveUnreachable => "ENCLAVE_UNREACHABLE",
@@ -213,15 +258,17 @@ impl Code {
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
-            Self::Forbidden => 403,
-            Self::NotFound | Self::AssetUnknown => 404,
+            Self::Policy(ReasonCode::PayloadMismatch) => 422,
+            Self::Forbidden | Self::Policy(_) => 403,
+            Self::NotFound | Self::AssetUnknown | Self::ReservationUnknown => 404,
             Self::MethodNotAllowed => 405,
-            Self::NonceAlreadyUsed | Self::IdempotencyKeyReused | Self::AssetExists | Self::EpochConflict => {
+            Self::NonceAlreadyUsed | Self::IdempotencyKeyReused | Self::AssetExists | Self::RotationConflict => {
                 409
             }
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
-            Self::PayloadUnsuitable => 422,
+            Self::PayloadUnsuitable | Self::PayloadMalformed | Self::RulesRefused => 422,
+            Self::NonceVoided | Self::AssetRetired | Self::AssetChanged => 409,
             Self::RateLimited { .. } => 429,
             Self::EnclaveFault => 502,
             Self::Overloaded
@@ -232,6 +279,7 @@ impl Code {
             | Self::StoreForeign
             | Self::StoreFailed
             | Self::TpmFailed
+            | Self::ClockSet
             | Self::NotAttested(_) => 503,
             Self::Timeout => 504,
             Self::StoreFull => 507,
@@ -253,10 +301,18 @@ impl Code {
             Self::NonceAlreadyUsed => "The nonce belongs to another request",
             Self::IdempotencyKeyReused => "The idempotency key names another request",
             Self::AssetExists => "The asset exists with another algorithm",
-            Self::EpochConflict => "Another rotation came first",
+            Self::RotationConflict => "Another rotation came first",
             Self::PayloadTooLarge => "The request is too large",
             Self::UnsupportedMediaType => "The body must be JSON",
             Self::PayloadUnsuitable => "The payload does not suit the key",
+            Self::PayloadMalformed => "The payload is none of its format",
+            Self::Policy(_) => "The policy refuses",
+            Self::NonceVoided => "The nonce was given up",
+            Self::AssetRetired => "The asset is retired",
+            Self::AssetChanged => "The asset changed meanwhile",
+            Self::ReservationUnknown => "There is no such reservation",
+            Self::RulesRefused => "The rules cannot be used",
+            Self::ClockSet => "The clock was set",
             Self::Overloaded => "Too many requests are under way",
             Self::Starting => "The node is starting",
             Self::EnclaveUnreachable => "The enclave cannot be reached",

@@ -1,5 +1,6 @@
 //! The command tree: what can be typed, and which file does it.
 
+mod approve;
 mod asset;
 mod attest;
 mod authority;
@@ -62,6 +63,7 @@ enum Verb {
     #[command(subcommand)]
     Asset(asset::Verb),
     Sign(sign::Args),
+    Approve(approve::Args),
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
@@ -95,6 +97,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Manifest(verb) => manifest::run(verb, &context),
         Verb::Asset(verb) => asset::run(verb, &context),
         Verb::Sign(args) => sign::run(args, &context),
+        Verb::Approve(args) => approve::run(&args),
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),

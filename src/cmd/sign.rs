@@ -3,10 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use sealstone_attestation::Algorithm;
-use sealstone_wire::PathText;
-use sealstone_wire::api::{HashName, SessionKey, SignAnswer, SignBody};
+use sealstone_attestation::{Algorithm, Signature64};
+use sealstone_wire::api::{
+    ApprovalBody, DryRun, HashName, PayloadFormat, ReasonBody, SessionKey, SignAnswer, SignBody,
+};
 use sealstone_wire::limits::MESSAGE_MAX;
+use sealstone_wire::{Epoch, PathText};
 
 use super::{Context, asset};
 use crate::agent::Bounds;
@@ -22,7 +24,8 @@ use crate::signature::{self, Payload};
 /// payload is refused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-        sealstone sign --tenant acme --asset treasury --nonce 7 --payload-file tx.bin --hash keccak256 --chain-id 1\n  \
+        sealstone sign --tenant acme --asset treasury --nonce 7 --payload-file tx.bin --format evm --chain-id 1\n  \
+        sealstone sign --tenant acme --asset treasury --nonce 7 --payload-file tx.bin --format evm --chain-id 1 --dry-run\n  \
         sealstone sign --tenant acme --sender hot-1 --algorithm EdDSA --nonce 8 --payload 68656c6c6f --json\n  \
         sealstone sign --tenant acme --asset treasury --nonce 9 --payload-file tx.bin --der-out tx.sig")]
 #[command(group = clap::ArgGroup::new("path").required(true).args(["asset", "sender"]))]
@@ -47,9 +50,30 @@ pub(super) struct Args {
     chain_id: u64,
     #[command(flatten)]
     payload: PayloadArgs,
-    /// How an ECDSA key hashes the message
-    #[arg(long, value_enum, default_value = "sha256", conflicts_with = "digest")]
-    hash: Hash,
+    /// How the payload is read: what it says is held to the policy
+    #[arg(long, value_enum, default_value = "opaque", conflicts_with = "digest")]
+    format: Format,
+    /// How an ECDSA key hashes the message [default: as the format demands, else sha256]
+    #[arg(long, value_enum, conflicts_with = "digest")]
+    hash: Option<Hash>,
+    /// Sign with the key of this earlier epoch, if the policy permits it
+    #[arg(long, requires = "asset")]
+    epoch: Option<u64>,
+    /// Who receives: the payload must say the same
+    #[arg(long, value_name = "ADDRESS")]
+    recipient: Option<String>,
+    /// How much, in the smallest unit: the payload must say the same
+    #[arg(long, value_name = "DIGITS")]
+    amount: Option<String>,
+    /// Of which currency, by the policy's name: the payload must say the same
+    #[arg(long, value_name = "NAME")]
+    currency: Option<String>,
+    /// An approval, as `sealstone approve` prints it; repeat for more
+    #[arg(long, value_name = "APPROVER=HEX", value_parser = approval)]
+    approval: Vec<ApprovalBody>,
+    /// Only say what would happen: nothing is reserved, signed or recorded
+    #[arg(long, conflicts_with_all = ["out", "der_out"])]
+    dry_run: bool,
     /// Write the signature's 64 bytes to this file
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -78,13 +102,54 @@ enum Hash {
     Keccak256,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// Not at all
+    Opaque,
+    /// An unsigned Ethereum transaction
+    Evm,
+    /// A Solana message
+    Solana,
+}
+
+fn approval(text: &str) -> Result<ApprovalBody, String> {
+    let (approver, signature) = text.rsplit_once('=').ok_or("expected APPROVER=HEX")?;
+    let mut bytes = [0; 64];
+    hex::decode_to_slice(signature, &mut bytes)
+        .map_err(|error| format!("expected a signature of 128 hex digits: {error}"))?;
+    Ok(ApprovalBody { approver: approver.to_owned(), signature: Signature64::from_bytes(bytes) })
+}
+
 pub(super) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
-    let Args { tenant, asset, sender, algorithm, nonce, chain_id, payload, hash, out, der_out } = args;
-    let hash = match hash {
+    let Args {
+        tenant,
+        asset,
+        sender,
+        algorithm,
+        nonce,
+        chain_id,
+        payload,
+        format,
+        hash,
+        epoch,
+        recipient,
+        amount,
+        currency,
+        approval,
+        dry_run,
+        out,
+        der_out,
+    } = args;
+    let hash = hash.map(|hash| match hash {
         Hash::Sha256 => HashName::Sha256,
         Hash::Keccak256 => HashName::Keccak256,
+    });
+    let (format, demanded) = match format {
+        Format::Opaque => (PayloadFormat::Opaque, HashName::Sha256),
+        Format::Evm => (PayloadFormat::Evm, HashName::Keccak256),
+        Format::Solana => (PayloadFormat::Solana, HashName::Sha256),
     };
-    let payload = payload.read(hash)?;
+    let payload = payload.read(hash.unwrap_or(demanded))?;
     let (message, digest) = match &payload {
         Payload::Message(message, _) => (Some(hex::encode(message)), None),
         Payload::Digest(digest) => (None, Some(hex::encode(digest))),
@@ -93,7 +158,27 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
         (Some(sender), Some(algorithm)) => Some(SessionKey { sender, algorithm }),
         _ => None,
     };
-    let body = SignBody { tenant, asset, session, chain_id, nonce, payload: message, digest, hash };
+    let body = SignBody {
+        tenant,
+        asset,
+        session,
+        chain_id,
+        nonce,
+        payload: message,
+        digest,
+        hash,
+        format,
+        epoch: epoch.map(Epoch),
+        recipient,
+        amount,
+        currency,
+        approvals: approval,
+    };
+    if dry_run {
+        let answer: DryRun =
+            context.agent()?.post("/v1/sign?dry_run=true".to_owned(), &body, Bounds::Ordinary)?;
+        return Ok(foretold(&answer));
+    }
     let answer: SignAnswer = context.agent()?.post("/v1/sign".to_owned(), &body, Bounds::Ordinary)?;
     signature::check(&answer, &payload, algorithm).map_err(|flaw| {
         Failure::refused(
@@ -104,6 +189,18 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
     })?;
     write(&answer, out.as_deref(), der_out.as_deref())?;
     Ok(Answer::done(json_of(&answer), described(&answer)))
+}
+
+/// What would happen: exit code 1 if it would be refused.
+fn foretold(answer: &DryRun) -> Answer {
+    let DryRun { allowed, reasons, policy, request_digest, address, facts } = answer;
+    let would = if *allowed { "be signed" } else { "be refused" };
+    let mut rows = vec![("would", would.to_owned())];
+    rows.extend(reasons.iter().map(|ReasonBody { code, detail }| ("reason", shown(&format!("{code}: {detail}")))));
+    rows.push(("request digest", request_digest.to_string()));
+    rows.extend(address.as_ref().map(|address| ("from", shown(address))));
+    rows.extend([("policy", shown(policy)), ("payload", shown(&facts.to_string()))]);
+    Answer::verdict(*allowed, json_of(answer), fields(&rows))
 }
 
 impl PayloadArgs {

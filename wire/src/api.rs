@@ -37,9 +37,50 @@ pub struct SignBody {
     /// A bare 32-byte digest, hex; needs a permission in the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
-    /// How an ECDSA message is hashed.
+    /// How an ECDSA message is hashed; if absent, as the format demands: Keccak-256 for EVM, else SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HashName>,
+    /// How the payload is read. What it says decides, not what is declared beside it.
     #[serde(default)]
-    pub hash: HashName,
+    pub format: PayloadFormat,
+    /// An earlier epoch of the asset; needs a permission of the policy. The newest if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epoch: Option<Epoch>,
+    /// Who receives, in the chain's own text; the payload must say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// How much, in the currency's smallest unit: decimal digits as text. The payload must say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amount: Option<String>,
+    /// Of which currency, by the policy's name for it; the payload must say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub currency: Option<String>,
+    /// Who approved this very request.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<ApprovalBody>,
+}
+
+/// How a payload is read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PayloadFormat {
+    /// Not at all: the policy must permit it.
+    #[default]
+    Opaque,
+    /// What the signature of an Ethereum transaction is over (EIP-155, EIP-2930, EIP-1559).
+    Evm,
+    /// A Solana message, legacy or version 0.
+    Solana,
+}
+
+/// One approver's signature over a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApprovalBody {
+    /// The approver's name in the policy.
+    pub approver: String,
+    /// Over `lp("sealstone/approval/v1") ‖ lp(approver) ‖ request digest`: 64 bytes, hex.
+    pub signature: Signature64,
 }
 
 /// The sender's side of a session key's path; chain id and nonce come from the request.
@@ -240,6 +281,35 @@ pub struct Problem {
     pub code: String,
     /// The HTTP request, as in the agent's log.
     pub request_id: String,
+    /// Of a refusal by policy: every reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<ReasonBody>,
+}
+
+/// One reason of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonBody {
+    /// Stable.
+    pub code: String,
+    /// Expected, found.
+    pub detail: String,
+}
+
+/// Answer to `POST /v1/sign?dry_run=true`: what would happen now. Nothing is reserved, signed or recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DryRun {
+    /// Whether it would be signed, as far as rules decide.
+    pub allowed: bool,
+    /// Why not; empty if it would be.
+    pub reasons: Vec<ReasonBody>,
+    /// Digest of the policy that judged.
+    pub policy: String,
+    /// Digest of the canonical request, which approvers sign.
+    pub request_digest: RequestDigest,
+    /// The address that would sign, where the format has addresses.
+    pub address: Option<String>,
+    /// What the payload was read to do.
+    pub facts: serde_json::Value,
 }
 
 impl SignAnswer {

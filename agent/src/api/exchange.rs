@@ -9,7 +9,7 @@ use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use sealstone_wire::api::{PROBLEM_JSON, Problem};
+use sealstone_wire::api::{PROBLEM_JSON, Problem, ReasonBody};
 
 use crate::access::Client;
 use crate::failure::{Code, Failure};
@@ -64,10 +64,10 @@ pub(super) async fn around(request: Request, next: Next) -> Response {
         Some(Failure { code: code @ Code::BadRequest, .. }) => {
             tracing::info!(request_id, %method, route, client, status = status.as_u16(), elapsed_ms, %code, "refused");
         }
-        Some(Failure { code, detail }) if status.is_server_error() => {
+        Some(Failure { code, detail, .. }) if status.is_server_error() => {
             tracing::warn!(request_id, %method, route, client, status = status.as_u16(), elapsed_ms, %code, detail, "failed");
         }
-        Some(Failure { code, detail }) => {
+        Some(Failure { code, detail, .. }) => {
             tracing::info!(request_id, %method, route, client, status = status.as_u16(), elapsed_ms, %code, detail, "refused");
         }
     }
@@ -116,7 +116,7 @@ pub(super) fn dressed(mut response: Response, id: &str) -> (Response, Option<Fai
 }
 
 fn problem(failure: &Failure, id: &str) -> Response {
-    let Failure { code, detail } = failure;
+    let Failure { code, detail, reasons } = failure;
     let problem = Problem {
         kind: format!("urn:sealstone:problem:{}", code.name().to_ascii_lowercase()),
         title: code.title().to_owned(),
@@ -124,6 +124,10 @@ fn problem(failure: &Failure, id: &str) -> Response {
         detail: detail.clone(),
         code: code.name().to_owned(),
         request_id: id.to_owned(),
+        reasons: reasons
+            .iter()
+            .map(|reason| ReasonBody { code: reason.code.name().to_owned(), detail: reason.detail.clone() })
+            .collect(),
     };
     let mut response = (status(failure), axum::Json(problem)).into_response();
     let headers = response.headers_mut();

@@ -131,6 +131,6 @@ fn reason(failure: Failure) -> Reason {
         Code::NotAttested("MANIFEST_MISSING") => "apply the manifest that is in force again",
         _ => "run `sealstone doctor`",
     };
-    let Failure { code, detail } = failure;
+    let Failure { code, detail, reasons: _ } = failure;
     Reason { code: code.name().to_owned(), detail, action: action.to_owned() }
 }

@@ -1,10 +1,14 @@
 //! What a client asks to be signed: parsed, bounded, and named by one digest.
 
 use sealstone_attestation::{Algorithm, RequestDigest, Sha256Digest, lp};
-use sealstone_wire::PathText;
-use sealstone_wire::api::{HashName, SessionKey, SignBody};
+use sealstone_policy::amount::{Amount, AmountError};
+use sealstone_policy::approvals::APPROVALS_MAX;
+use sealstone_policy::engine::Approval;
+use sealstone_policy::facts::{Address, Format};
+use sealstone_wire::api::{ApprovalBody, HashName, PayloadFormat, SessionKey, SignBody};
 use sealstone_wire::limits::MESSAGE_MAX;
 use sealstone_wire::request::Payload;
+use sealstone_wire::{Epoch, PathText};
 
 use crate::failure::{Code, Failure};
 use crate::store::{IdempotencyKey, NonceKey, Sender};
@@ -14,6 +18,20 @@ const LABEL: &[u8] = b"sealstone/request/v1";
 
 /// Bytes of a client's idempotency key.
 pub const IDEMPOTENCY_KEY_MAX: usize = 128;
+
+/// Bytes of a name that a client gives, of a currency or an approver.
+const NAME_MAX: usize = 255;
+
+/// Who asks, as the connection shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// The client's name in the configuration.
+    pub client: String,
+    /// The client's own name for its request.
+    pub idempotency: Option<String>,
+    /// Names the exchange in logs and records.
+    pub trace_id: String,
+}
 
 /// One request to sign, well formed. Nothing is known yet of whether its key exists or may sign it.
 #[derive(Clone, Debug)]
@@ -28,8 +46,20 @@ pub struct SignCommand {
     pub payload_digest: [u8; 32],
     /// Names the request: two requests with one digest are the same request.
     pub request: RequestDigest,
-    /// The client's own name for it.
-    pub idempotency: Option<IdempotencyKey>,
+    /// Who asks.
+    pub asker: Asker,
+    /// How the payload is read.
+    pub format: Format,
+    /// The asset's epoch that the client named; the newest if it named none.
+    pub epoch: Option<Epoch>,
+    /// Who receives, as the client says.
+    pub recipient: Option<Address>,
+    /// How much, as the client says.
+    pub amount: Option<Amount>,
+    /// Of which currency, as the client says.
+    pub currency: Option<String>,
+    /// Who approved it, as the client says.
+    pub approvals: Vec<Approval>,
 }
 
 /// Whose key signs.
@@ -58,43 +88,41 @@ impl SignCommand {
     ///
     /// # Errors
     /// [`Code::BadRequest`] or [`Code::PayloadTooLarge`], naming the field.
-    pub fn parse(body: SignBody, idempotency: Option<IdempotencyKey>) -> Result<Self, Failure> {
-        let SignBody { tenant, asset, session, chain_id, nonce, payload, digest, hash } = body;
-        let bad = |detail: String| Failure::new(Code::BadRequest, detail);
+    pub fn parse(body: SignBody, asker: Asker) -> Result<Self, Failure> {
+        let SignBody {
+            tenant,
+            asset,
+            session,
+            chain_id,
+            nonce,
+            payload,
+            digest,
+            hash,
+            format,
+            epoch,
+            recipient,
+            amount,
+            currency,
+            approvals,
+        } = body;
         let signer = match (asset, session) {
             (Some(asset), None) => Signer::Asset { tenant, asset },
             (None, Some(SessionKey { sender, algorithm })) => Signer::Session { tenant, sender, algorithm },
-            (Some(_), Some(_)) => {
-                return Err(bad("expected one of asset and session, found both".to_owned()));
-            }
-            (None, None) => return Err(bad("expected one of asset and session, found neither".to_owned())),
+            (Some(_), Some(_)) => return Err(bad("expected one of asset and session, found both")),
+            (None, None) => return Err(bad("expected one of asset and session, found neither")),
         };
-        let (payload, payload_digest) = match (payload, digest, hash) {
-            (Some(text), None, hash) => {
-                let bytes = message(&text)?;
-                let digest = *Sha256Digest::of(&bytes).as_bytes();
-                match hash {
-                    HashName::Sha256 => (Payload::Message(bytes), digest),
-                    HashName::Keccak256 => (Payload::MessageKeccak(bytes), digest),
-                }
-            }
-            (None, Some(text), HashName::Sha256) => {
-                let mut digest = [0; 32];
-                hex::decode_to_slice(&text, &mut digest).map_err(|error| {
-                    bad(format!("digest: expected 64 hex characters, found {} ({error})", text.len()))
-                })?;
-                (Payload::Digest(digest), digest)
-            }
-            (None, Some(_), HashName::Keccak256) => {
-                return Err(bad("hash: expected none beside a digest, found keccak256".to_owned()));
-            }
-            (Some(_), Some(_), _) => {
-                return Err(bad("expected one of payload and digest, found both".to_owned()));
-            }
-            (None, None, _) => {
-                return Err(bad("expected one of payload and digest, found neither".to_owned()));
-            }
+        if epoch.is_some() && matches!(signer, Signer::Session { .. }) {
+            return Err(bad("epoch: expected none beside a session, which has no epochs"));
+        }
+        let format = match format {
+            PayloadFormat::Opaque => Format::Opaque,
+            PayloadFormat::Evm => Format::Evm,
+            PayloadFormat::Solana => Format::Solana,
         };
+        let (payload, payload_digest) = signed(payload, digest, hash_of(format, hash)?)?;
+        if format != Format::Opaque && matches!(payload, Payload::Digest(_)) {
+            return Err(bad("format: expected none beside a digest, which nobody can read"));
+        }
         if let Signer::Session { algorithm, .. } = &signer {
             suits(*algorithm, &payload)?;
         }
@@ -103,9 +131,117 @@ impl SignCommand {
             Signer::Session { tenant, sender, .. } => Sender::session(tenant, sender),
         };
         let nonce = NonceKey { chain_id, sender, nonce };
-        let request = request_digest(&signer, chain_id, nonce.nonce, &payload, &payload_digest);
-        Ok(Self { nonce, signer, payload, payload_digest, request, idempotency })
+        let request = request_digest(&signer, epoch, &nonce, &payload, &payload_digest);
+        let recipient = recipient
+            .map(|text| Address::parse(format, &text))
+            .transpose()
+            .map_err(|error| bad(format!("recipient: {error}")))?;
+        let amount = amount
+            .map(|text| text.parse())
+            .transpose()
+            .map_err(|error: AmountError| bad(format!("amount: {error}")))?;
+        if let Some(name) = &currency {
+            bounded("currency", name)?;
+        }
+        Ok(Self {
+            nonce,
+            signer,
+            payload,
+            payload_digest,
+            request,
+            asker,
+            format,
+            epoch,
+            recipient,
+            amount,
+            currency,
+            approvals: approved(approvals)?,
+        })
     }
+
+    /// The client's own name for the request, as the store keeps it.
+    #[must_use]
+    pub fn idempotency(&self) -> Option<IdempotencyKey> {
+        let Asker { client, idempotency, trace_id: _ } = &self.asker;
+        idempotency.clone().map(|key| IdempotencyKey { client: client.clone(), key })
+    }
+
+    /// Whose it is, and the asset or the session's sender.
+    #[must_use]
+    pub fn named(&self) -> (&PathText, &PathText) {
+        match &self.signer {
+            Signer::Asset { tenant, asset: name } | Signer::Session { tenant, sender: name, .. } => (tenant, name),
+        }
+    }
+}
+
+/// What is signed, and the digest that stands for it.
+fn signed(
+    payload: Option<String>,
+    digest: Option<String>,
+    hash: HashName,
+) -> Result<(Payload, [u8; 32]), Failure> {
+    match (payload, digest, hash) {
+        (Some(text), None, hash) => {
+            let bytes = message(&text)?;
+            let digest = *Sha256Digest::of(&bytes).as_bytes();
+            Ok(match hash {
+                HashName::Sha256 => (Payload::Message(bytes), digest),
+                HashName::Keccak256 => (Payload::MessageKeccak(bytes), digest),
+            })
+        }
+        (None, Some(text), HashName::Sha256) => {
+            let mut digest = [0; 32];
+            hex::decode_to_slice(&text, &mut digest).map_err(|error| {
+                bad(format!("digest: expected 64 hex characters, found {} ({error})", text.len()))
+            })?;
+            Ok((Payload::Digest(digest), digest))
+        }
+        (None, Some(_), HashName::Keccak256) => {
+            Err(bad("hash: expected none beside a digest, found keccak256"))
+        }
+        (Some(_), Some(_), _) => Err(bad("expected one of payload and digest, found both")),
+        (None, None, _) => Err(bad("expected one of payload and digest, found neither")),
+    }
+}
+
+/// How the message is hashed: a chain demands its own hash, for its nodes take no other.
+fn hash_of(format: Format, asked: Option<HashName>) -> Result<HashName, Failure> {
+    let demanded = match format {
+        Format::Opaque => return Ok(asked.unwrap_or_default()),
+        Format::Evm => HashName::Keccak256,
+        Format::Solana => HashName::Sha256,
+    };
+    match asked {
+        Some(asked) if asked != demanded => {
+            Err(bad(format!("hash: expected none, or the one that the format {format} demands, found another")))
+        }
+        _ => Ok(demanded),
+    }
+}
+
+fn approved(approvals: Vec<ApprovalBody>) -> Result<Vec<Approval>, Failure> {
+    if approvals.len() > APPROVALS_MAX {
+        return Err(bad(format!("approvals: expected at most {APPROVALS_MAX}, found {}", approvals.len())));
+    }
+    approvals
+        .into_iter()
+        .map(|ApprovalBody { approver, signature }| {
+            bounded("approvals.approver", &approver)?;
+            Ok(Approval { approver, signature })
+        })
+        .collect()
+}
+
+fn bounded(field: &str, name: &str) -> Result<(), Failure> {
+    match name.len() {
+        1..=NAME_MAX => Ok(()),
+        found => Err(bad(format!("{field}: expected a name of 1 to {NAME_MAX} bytes, found {found}"))),
+    }
+}
+
+fn bad(detail: impl Into<String>) -> Failure {
+    Failure::new(Code::BadRequest, detail)
 }
 
 /// Whether a payload can be signed with an algorithm at all.
@@ -145,14 +281,18 @@ fn message(text: &str) -> Result<Vec<u8>, Failure> {
 /// The digest that names a request, in its reservation and in the enclave's receipt: `docs/api.md` has the rule.
 fn request_digest(
     signer: &Signer,
-    chain_id: u64,
-    nonce: u64,
+    epoch: Option<Epoch>,
+    nonce: &NonceKey,
     payload: &Payload,
     payload_digest: &[u8; 32],
 ) -> RequestDigest {
-    let (kind, tenant, name, algorithm) = match signer {
-        Signer::Asset { tenant, asset } => ("asset", tenant, asset, ""),
-        Signer::Session { tenant, sender, algorithm } => ("session", tenant, sender, algorithm.name()),
+    let (kind, tenant, name, which) = match signer {
+        Signer::Asset { tenant, asset } => {
+            ("asset", tenant, asset, epoch.map_or(String::new(), |epoch| format!("epoch:{epoch}")))
+        }
+        Signer::Session { tenant, sender, algorithm } => {
+            ("session", tenant, sender, algorithm.name().to_owned())
+        }
     };
     let payload_kind = match payload {
         Payload::Message(_) => "message",
@@ -165,9 +305,9 @@ fn request_digest(
     text(&mut bytes, kind.as_bytes());
     text(&mut bytes, tenant.as_str().as_bytes());
     text(&mut bytes, name.as_str().as_bytes());
-    text(&mut bytes, algorithm.as_bytes());
-    bytes.extend_from_slice(&chain_id.to_be_bytes());
-    bytes.extend_from_slice(&nonce.to_be_bytes());
+    text(&mut bytes, which.as_bytes());
+    bytes.extend_from_slice(&nonce.chain_id.to_be_bytes());
+    bytes.extend_from_slice(&nonce.nonce.to_be_bytes());
     text(&mut bytes, payload_kind.as_bytes());
     bytes.extend_from_slice(payload_digest);
     RequestDigest::of(&bytes)
@@ -178,7 +318,8 @@ mod tests {
     use super::*;
 
     fn parse(json: &str) -> Result<SignCommand, Failure> {
-        SignCommand::parse(serde_json::from_str(json).unwrap(), None)
+        let asker = Asker { client: "c".to_owned(), idempotency: None, trace_id: "t".to_owned() };
+        SignCommand::parse(serde_json::from_str(json).unwrap(), asker)
     }
 
     #[test]
@@ -204,6 +345,8 @@ mod tests {
             r#"{"tenant":"a","asset":"b","nonce":1,"payload":"01"}"#,
             r#"{"tenant":"a","asset":"b","nonce":1,"payload":"00","hash":"keccak256"}"#,
             r#"{"tenant":"a","asset":"b","nonce":1,"digest":"6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"}"#,
+            r#"{"tenant":"a","asset":"b","epoch":0,"nonce":1,"payload":"00"}"#,
+            r#"{"tenant":"a","asset":"b","epoch":1,"nonce":1,"payload":"00"}"#,
             r#"{"tenant":"a","session":{"sender":"b","algorithm":"ES256"},"nonce":1,"payload":"00"}"#,
             r#"{"tenant":"a","session":{"sender":"b","algorithm":"ES256K"},"nonce":1,"payload":"00"}"#,
         ];
@@ -255,6 +398,31 @@ mod tests {
                 "beside a digest",
                 Code::BadRequest,
             ),
+            (
+                r#"{"tenant":"a","asset":"b","nonce":1,"digest":"6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d","format":"solana"}"#,
+                "format: expected none beside a digest",
+                Code::BadRequest,
+            ),
+            (
+                r#"{"tenant":"a","asset":"b","nonce":1,"payload":"00","format":"evm","hash":"sha256"}"#,
+                "hash: expected none",
+                Code::BadRequest,
+            ),
+            (
+                r#"{"tenant":"a","session":{"sender":"b","algorithm":"ES256"},"epoch":0,"nonce":1,"payload":"00"}"#,
+                "no epochs",
+                Code::BadRequest,
+            ),
+            (
+                r#"{"tenant":"a","asset":"b","nonce":1,"payload":"00","amount":"1.5"}"#,
+                "amount: expected",
+                Code::BadRequest,
+            ),
+            (
+                r#"{"tenant":"a","asset":"b","nonce":1,"payload":"00","format":"evm","recipient":"bob"}"#,
+                "recipient: expected",
+                Code::BadRequest,
+            ),
             (long.as_str(), "at most 61440 bytes, found 61441", Code::PayloadTooLarge),
             (
                 r#"{"tenant":"a","session":{"sender":"b","algorithm":"EdDSA"},"nonce":1,"payload":"00","hash":"keccak256"}"#,
@@ -265,6 +433,25 @@ mod tests {
             let failure = parse(body).unwrap_err();
             assert!(failure.detail.contains(expected) && failure.code == code, "{expected}: {failure}");
         }
+    }
+
+    #[test]
+    fn a_chain_s_own_hash_need_not_be_named() {
+        for (format, expected) in [("evm", true), ("solana", false), ("opaque", false)] {
+            let body = format!(r#"{{"tenant":"a","asset":"b","nonce":1,"payload":"00","format":"{format}"}}"#);
+            assert_eq!(matches!(parse(&body).unwrap().payload, Payload::MessageKeccak(_)), expected, "{format}");
+        }
+    }
+
+    #[test]
+    fn more_approvals_than_anybody_asks_for_are_refused() {
+        let one = format!(r#"{{"approver":"a","signature":"{}"}}"#, "00".repeat(64));
+        let body = |count: usize| {
+            let approvals = vec![one.as_str(); count].join(",");
+            format!(r#"{{"tenant":"a","asset":"b","nonce":1,"payload":"00","approvals":[{approvals}]}}"#)
+        };
+        assert_eq!(parse(&body(APPROVALS_MAX)).unwrap().approvals.len(), APPROVALS_MAX);
+        assert!(parse(&body(APPROVALS_MAX + 1)).unwrap_err().detail.contains("approvals: expected at most"));
     }
 
     #[test]
