@@ -269,7 +269,9 @@ impl Code {
     pub fn retry_after_s(self) -> Option<u32> {
         match self {
             Self::Overloaded | Self::Starting | Self::OutcomeUnknown => Some(RETRY_AFTER_S),
-            Self::Enclave(RefusalCode::Overloaded | RefusalCode::Busy) => Some(RETRY_AFTER_S),
+            Self::Enclave(RefusalCode::Overloaded | RefusalCode::Busy | RefusalCode::AuditBehind) => {
+                Some(RETRY_AFTER_S)
+            }
             _ => None,
         }
     }
@@ -306,7 +308,9 @@ fn status_of_refusal(code: RefusalCode) -> u16 {
         | RefusalCode::SealRollback
         | RefusalCode::SealStateMismatch
         | RefusalCode::StateFile
-        | RefusalCode::ShuttingDown => 503,
+        | RefusalCode::ShuttingDown
+        | RefusalCode::AuditMismatch
+        | RefusalCode::AuditBehind => 503,
     }
 }
 

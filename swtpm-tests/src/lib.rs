@@ -7,6 +7,7 @@
 pub mod direct;
 pub mod http;
 pub mod hunt;
+pub mod log;
 pub mod node;
 pub mod process;
 pub mod swtpm;
