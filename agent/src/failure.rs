@@ -334,7 +334,9 @@ impl Code {
         match self {
             Self::RateLimited { retry_after_s } => Some(retry_after_s),
             Self::Overloaded | Self::Starting | Self::OutcomeUnknown => Some(RETRY_AFTER_S),
-            Self::Enclave(RefusalCode::Overloaded | RefusalCode::Busy) => Some(RETRY_AFTER_S),
+            Self::Enclave(RefusalCode::Overloaded | RefusalCode::Busy | RefusalCode::AuditBehind) => {
+                Some(RETRY_AFTER_S)
+            }
             _ => None,
         }
     }
@@ -371,7 +373,9 @@ fn status_of_refusal(code: RefusalCode) -> u16 {
         | RefusalCode::SealRollback
         | RefusalCode::SealStateMismatch
         | RefusalCode::StateFile
-        | RefusalCode::ShuttingDown => 503,
+        | RefusalCode::ShuttingDown
+        | RefusalCode::AuditMismatch
+        | RefusalCode::AuditBehind => 503,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Everything here is synchronous and answers at once; what needs the TPM is in [`ceremony`](crate::ceremony).
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use sealstone_attestation::{
@@ -14,6 +15,7 @@ use sealstone_wire::key_path::KeyPath;
 use sealstone_wire::reply::{ManifestStatus, Phase, RefusalCode, Reply, Session, Signed, Status};
 use sealstone_wire::request::SignRequest;
 
+use crate::audit::{AuditLog, log_is_behind};
 use crate::clock;
 use crate::credential::Credential;
 use crate::derive::Root;
@@ -72,9 +74,14 @@ pub(crate) struct Unlocked {
     era: u64,
     /// The newest era before this one in which something was signed.
     last_used_era: u64,
+    /// Whether the state file says that this era was used; so that signing does not wait for whoever writes the file.
+    era_used: AtomicBool,
+    time_floor: UnixTime,
     challenge: Mutex<Option<Challenge>>,
     session: RwLock<Option<Arc<OpenSession>>>,
-    receipts: Mutex<ReceiptChain>,
+    /// Locked before the receipts, and they before the state.
+    pub(crate) log: Mutex<AuditLog>,
+    pub(crate) receipts: Mutex<ReceiptChain>,
 }
 
 impl Unlocked {
@@ -90,6 +97,9 @@ impl Unlocked {
             report_key,
             manifest,
             last_used_era: state.last_signed_era,
+            era_used: AtomicBool::new(state.last_signed_era == era),
+            time_floor: state.time_floor,
+            log: Mutex::new(AuditLog::remembered(state.log_head)),
             state: Mutex::new(state),
             era,
             challenge: Mutex::new(None),
@@ -107,7 +117,7 @@ impl Unlocked {
     }
 
     pub(crate) fn now(&self) -> UnixTime {
-        clock::unix_time(self.manifest.manifest().issued_at().max(lock(&self.state).time_floor))
+        clock::unix_time(self.manifest.manifest().issued_at().max(self.time_floor))
     }
 
     fn session(&self) -> Result<Arc<OpenSession>, Refuse> {
@@ -239,7 +249,6 @@ impl Enclave {
             let receipts = lock(&unlocked.receipts);
             (receipts.sequence(), receipts.head())
         };
-        // Outside the literal below: a guard in there would live until its end, and `now` locks the state too.
         let node = lock(&unlocked.state).node.clone();
         let report = Report {
             format: 1,
@@ -272,7 +281,9 @@ impl Enclave {
         let life = self.life();
         let unlocked = life.unlocked()?;
         let report = self.sign_report(unlocked, channel_key)?;
-        let challenge = Challenge::draw(ReportDigest::of(&report.payload)).map_err(no_randomness)?;
+        let log_size = lock(&unlocked.log).newest().size;
+        let challenge =
+            Challenge::draw(ReportDigest::of(&report.payload), log_size).map_err(no_randomness)?;
         let nonce = challenge.nonce;
         *lock(&unlocked.challenge) = Some(challenge);
         Ok(Reply::Challenge { nonce, report: report.to_json() })
@@ -293,6 +304,9 @@ impl Enclave {
                 "no open challenge: it was never asked for, was used, or is older than 30 s",
             )
         })?;
+        if !checkpoint.is_empty() {
+            unlocked.expect_own_checkpoint(checkpoint, challenge.log_size)?;
+        }
         let manifest = unlocked.manifest.manifest();
         let name = lock(&unlocked.state).node.clone();
         let node = manifest.node_by_name(&name).ok_or_else(|| {
@@ -367,6 +381,9 @@ impl Enclave {
             return Err(not_permitted(path, Some(kind)));
         }
         permit_binding(unlocked, &session, *binding)?;
+        if lock(&unlocked.receipts).uncovered().is_full() {
+            return Err(log_is_behind());
+        }
         match path {
             KeyPath::Asset { .. } => {
                 if key_id.is_none() {
@@ -405,22 +422,34 @@ impl Enclave {
             session: session.id,
             time: now,
         };
-        Ok(lock(&unlocked.receipts).record(entry, made, public_key, &unlocked.report_key))
+        lock(&unlocked.receipts)
+            .record(entry, made, public_key, &unlocked.report_key)
+            .ok_or_else(log_is_behind)
     }
 
     /// Before the first signature of an era leaves, the state file says that the era was used, so that a store
     /// that never heard of it is found out (`STORE_ROLLED_BACK`).
     fn mark_era_used(&self, unlocked: &Unlocked) -> Result<(), Refuse> {
-        let mut state = lock(&unlocked.state);
-        if state.last_signed_era == unlocked.era {
+        if unlocked.era_used.load(Ordering::Acquire) {
             return Ok(());
         }
-        let before = state.last_signed_era;
-        state.last_signed_era = unlocked.era;
-        self.file.store(&state).map_err(|error| {
-            state.last_signed_era = before;
-            refuse(RefusalCode::StateFile, describe(&error))
-        })
+        self.change_state(unlocked, |state| state.last_signed_era = unlocked.era)?;
+        unlocked.era_used.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Changes what must not be forgotten: on disk when it returns. Whoever else has the state waits.
+    pub(crate) fn change_state(
+        &self,
+        unlocked: &Unlocked,
+        change: impl FnOnce(&mut State),
+    ) -> Result<(), Refuse> {
+        let mut state = lock(&unlocked.state);
+        let mut next = state.clone();
+        change(&mut next);
+        self.file.store(&next).map_err(|error| refuse(RefusalCode::StateFile, describe(&error)))?;
+        *state = next;
+        Ok(())
     }
 
     /// Kept receipts of this era.

@@ -4,7 +4,8 @@
 //! that connects, not the relay through which it reaches the TPM, not its own state file before the TPM unsealed.
 //!
 //! * [`derive`](mod@derive), [`signing_key`]: root → key → signature.
-//! * [`core`]: the phases and what each answers; [`ceremony`]: what changes the seal.
+//! * [`core`]: the phases and what each answers; [`ceremony`]: what changes the seal; [`audit`]: what of the audit log
+//!   the enclave knows, and signs.
 //! * [`tpm`]: TPM commands through an untrusted relay.
 //! * [`server`]: connections, the signing pool.
 //! * [`sandbox`]: what the process gives up, and what it measures of that.
@@ -22,6 +23,7 @@ compile_error!(
     "danger-given-root takes the root from a file: it is for stories with several nodes, never for a release"
 );
 
+pub mod audit;
 pub mod build_info;
 pub mod ceremony;
 pub mod channel_key;

@@ -1,4 +1,5 @@
-//! The chain of receipts of one era, and the newest of them, kept for an agent that lost its answer.
+//! The chain of receipts of one era, the newest of them, kept for an agent that lost its answer, and those that the
+//! audit log does not have yet.
 
 use std::collections::VecDeque;
 
@@ -8,6 +9,7 @@ use sealstone_attestation::{
 use sealstone_wire::limits::{RECEIPTS_KEPT, RECEIPTS_PER_REPLY};
 use sealstone_wire::reply::Signed;
 
+use crate::audit::Uncovered;
 use crate::report_key::ReportKey;
 use crate::signing_key::Made;
 
@@ -35,13 +37,37 @@ pub struct ReceiptChain {
     sequence: u64,
     head: ReceiptHash,
     kept: VecDeque<Signed>,
+    uncovered: Uncovered,
 }
 
 impl ReceiptChain {
     /// The chain of a new era.
     #[must_use]
     pub fn begin(era: u64) -> Self {
-        Self { era, sequence: 0, head: Receipt::genesis(era), kept: VecDeque::new() }
+        Self {
+            era,
+            sequence: 0,
+            head: Receipt::genesis(era),
+            kept: VecDeque::new(),
+            uncovered: Uncovered::default(),
+        }
+    }
+
+    /// The era.
+    #[must_use]
+    pub fn era(&self) -> u64 {
+        self.era
+    }
+
+    /// The receipts that no signed checkpoint covers.
+    #[must_use]
+    pub fn uncovered(&self) -> &Uncovered {
+        &self.uncovered
+    }
+
+    /// The same, to take what leaves and checkpoints cover.
+    pub fn uncovered_mut(&mut self) -> &mut Uncovered {
+        &mut self.uncovered
     }
 
     /// Receipts given so far.
@@ -56,14 +82,18 @@ impl ReceiptChain {
         self.head
     }
 
-    /// Records a signature: the next receipt, signed, and kept with what it answers.
+    /// Records a signature: the next receipt, signed, and kept with what it answers. `None`, and nothing is recorded,
+    /// if the audit log is too far behind.
     pub fn record(
         &mut self,
         entry: Entry,
         made: Made,
         public_key: sealstone_attestation::PublicKey,
         report_key: &ReportKey,
-    ) -> Signed {
+    ) -> Option<Signed> {
+        if self.uncovered.is_full() {
+            return None;
+        }
         let Entry { request, key_id, epoch, binding, session, time } = entry;
         let receipt = Receipt {
             sequence: self.sequence + 1,
@@ -80,6 +110,7 @@ impl ReceiptChain {
         let report_signature = report_key.sign(&receipt.encode());
         self.sequence = receipt.sequence;
         self.head = receipt.hash();
+        self.uncovered.add(receipt.sequence, receipt.previous, self.head);
         let signed = Signed {
             signature: made.signature,
             public_key,
@@ -91,7 +122,7 @@ impl ReceiptChain {
             self.kept.pop_front();
         }
         self.kept.push_back(signed.clone());
-        signed
+        Some(signed)
     }
 
     /// The kept receipts from this sequence on, as many as one reply carries.

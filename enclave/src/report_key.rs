@@ -40,7 +40,7 @@ impl ReportKey {
         self.public.to_bytes()
     }
 
-    /// Signs bytes that begin with their own domain label: a DSSE encoding, or a receipt.
+    /// Signs bytes that begin with their own domain label: a DSSE encoding, a receipt, or a checkpoint.
     ///
     /// The public half is the seed's own, computed above: RFC 8032 signing with a foreign one would leak the key.
     #[must_use]

@@ -18,6 +18,9 @@ pub struct Challenge {
     pub nonce: [u8; NONCE_LEN],
     /// What the statement must hold.
     pub report: ReportDigest,
+    /// Leaves of the newest checkpoint of the audit log by then: the one that the statement holds may be newer, because
+    /// the TPM takes its time, but not older.
+    pub log_size: u64,
     drawn: Uptime,
 }
 
@@ -26,10 +29,10 @@ impl Challenge {
     ///
     /// # Errors
     /// The operating system has no randomness.
-    pub fn draw(report: ReportDigest) -> Result<Self, getrandom::Error> {
+    pub fn draw(report: ReportDigest, log_size: u64) -> Result<Self, getrandom::Error> {
         let mut nonce = [0; NONCE_LEN];
         getrandom::fill(&mut nonce)?;
-        Ok(Self { nonce, report, drawn: Uptime::now() })
+        Ok(Self { nonce, report, log_size, drawn: Uptime::now() })
     }
 
     /// Whether it may still be answered.

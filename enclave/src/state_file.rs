@@ -2,7 +2,8 @@
 //!
 //! Nothing in it is secret. No root or manifest of it is believed before the TPM has unsealed: the seal holds the
 //! authority's digest and the least manifest version, and the TPM's counter says which slot is in force. The newest
-//! era used and the TPM's clock are the enclave user's own notes: who can write the file can change them.
+//! era used, the TPM's clock and the log's head are the enclave user's own notes: who can write the file can change
+//! them.
 //!
 //! After [`StateFile::open`] the file is only read and written at positions of the open descriptor and synced: the
 //! enclave needs no file system any more. [`places`] has the layout, `docs/state-file.md` what an operator must know.
@@ -17,7 +18,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
-use sealstone_attestation::{ClockInfo, PublicKey, UnixTime};
+use sealstone_attestation::{ClockInfo, PublicKey, UnixTime, audit::TreeHash};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -51,6 +52,20 @@ pub struct State {
     pub clock: Option<ClockInfo>,
     /// The newest signed time seen.
     pub time_floor: UnixTime,
+    /// The newest head of the audit log that was signed; absent before the first, also in files of before there was
+    /// a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_head: Option<LogHead>,
+}
+
+/// A head of the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogHead {
+    /// Leaves.
+    pub size: u64,
+    /// The root over them.
+    pub root: TreeHash,
 }
 
 /// One sealed blob and the manifest that its policy comes from.
@@ -119,6 +134,7 @@ impl State {
             last_signed_era: 0,
             clock: None,
             time_floor,
+            log_head: None,
         }
     }
 

@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod direct;
 pub mod http;
 pub mod hunt;
+pub mod log;
 pub mod node;
 pub mod process;
 pub mod swtpm;

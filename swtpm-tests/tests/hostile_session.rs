@@ -7,6 +7,7 @@ use sealstone_attestation::{
     Algorithm, Binding, KeyId, PcrBank, PcrValues, PublicKey, Purpose, QuoteEvidence, RequestDigest,
 };
 use sealstone_swtpm_tests::Swtpm;
+use sealstone_swtpm_tests::log::AuditLog;
 use sealstone_wire::KeyPath;
 use sealstone_wire::key_path::hour_of;
 use sealstone_wire::limits::MESSAGE_MAX;
@@ -191,8 +192,14 @@ fn a_checkpoint_that_the_quote_does_not_bind_is_refused() {
         let challenge = agent.challenge().unwrap();
         let quote = stage.quote(Purpose::Session, &challenge);
         let result = agent.ask(Request::Attest { quote, checkpoint });
-        refused(result, RefusalCode::AttestationFailed, "statement.nonce");
+        refused(result, RefusalCode::AuditMismatch, "checkpoint: expected");
     }
+    // A genuine one, which the quote does not hold.
+    let checkpoint = AuditLog::default().checkpoint(&mut agent.0).unwrap();
+    let challenge = agent.challenge().unwrap();
+    let quote = stage.quote(Purpose::Session, &challenge);
+    let result = agent.ask(Request::Attest { quote, checkpoint });
+    refused(result, RefusalCode::AttestationFailed, "statement.nonce");
 }
 
 #[test]

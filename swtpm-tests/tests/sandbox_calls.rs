@@ -12,6 +12,7 @@ use std::process::{Command, ExitStatus};
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use sealstone_attestation::{Algorithm, Binding, RequestDigest, Scope};
+use sealstone_swtpm_tests::log::AuditLog;
 use sealstone_swtpm_tests::process::binary;
 use sealstone_swtpm_tests::wait::until;
 use sealstone_wire::KeyPath;
@@ -262,6 +263,7 @@ impl Life {
             calls.iter().any(|call| call.kind == "connection" && call.name == "pread64").then_some(())
         });
         assert!(matches!(agent.ask(Request::Report), Ok(Reply::Report { .. })));
+        AuditLog::default().follow(&mut agent.0).unwrap();
         assert!(
             matches!(agent.ask(Request::Receipts { from: 0 }), Ok(Reply::Receipts(receipts)) if receipts.len() > 3)
         );

@@ -69,6 +69,14 @@ pub const RECEIPTS_KEPT: usize = 2048;
 /// Receipts in one reply; the largest number that surely fits a frame.
 pub const RECEIPTS_PER_REPLY: usize = 128;
 
+/// Receipts of an era that no signed checkpoint of the audit log covers yet; at that number signing is refused, because
+/// what is not logged must not be signed. Eight seconds of the fastest signing, and less than two megabytes.
+pub const AUDIT_UNCOVERED_MAX: usize = 16_384;
+
+/// Bytes of leaves in one request, with their lengths: three of the longest at least, and a frame has room for what is
+/// around them.
+pub const AUDIT_LEAVES_MAX: usize = 60 * 1024;
+
 /// How long a challenge may be answered, and for one use only.
 pub const CHALLENGE_TTL: Duration = Duration::from_secs(30);
 

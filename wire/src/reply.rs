@@ -69,6 +69,19 @@ pub enum Reply {
     ExportedRoot(Vec<u8>),
     /// Refused, with a reason that is safe to log.
     Refused(Refusal),
+    /// How far the audit log is.
+    CheckpointBegun {
+        /// The unlock era.
+        era: u64,
+        /// Receipts given in it; the next checkpoint must cover them.
+        sequence: u64,
+        /// Leaves that the enclave has taken, or, if it must be resumed first, those of the newest checkpoint.
+        size: u64,
+        /// Whether leaves are taken only after `AuditResume`.
+        resume: bool,
+    },
+    /// A checkpoint of the audit log (a signed note).
+    Checkpoint(#[serde(with = "crate::bytes")] Vec<u8>),
 }
 
 /// A signature and its receipt.
@@ -228,6 +241,10 @@ pub enum RefusalCode {
     ShuttingDown,
     /// A bug, or a fault in memory or processor: a check of the enclave's own work failed.
     Internal,
+    /// The audit log that is shown is not the one that the enclave knows; the detail says where they part.
+    AuditMismatch,
+    /// The audit log lacks receipts: too many for another signature, or one that a checkpoint must cover.
+    AuditBehind,
 }
 
 impl RefusalCode {
@@ -266,6 +283,8 @@ impl RefusalCode {
             Self::Unsupported => "UNSUPPORTED",
             Self::ShuttingDown => "SHUTTING_DOWN",
             Self::Internal => "INTERNAL",
+            Self::AuditMismatch => "AUDIT_MISMATCH",
+            Self::AuditBehind => "AUDIT_BEHIND",
         }
     }
 }

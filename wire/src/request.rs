@@ -3,7 +3,7 @@
 //! Encoded with postcard inside one Noise message. The order of variants is the format: new ones go to the
 //! end, and a change of meaning raises [`PROTOCOL_VERSION`](crate::limits::PROTOCOL_VERSION).
 
-use sealstone_attestation::{Binding, KeyId, QuoteEvidence, RequestDigest};
+use sealstone_attestation::{Binding, KeyId, QuoteEvidence, RequestDigest, audit::TreeHash};
 use serde::{Deserialize, Serialize};
 
 use crate::KeyPath;
@@ -67,7 +67,8 @@ pub enum Request {
     Attest {
         /// The quote and the PCR values that it covers.
         quote: QuoteEvidence,
-        /// The newest audit checkpoint that the statement binds, or empty.
+        /// The newest audit checkpoint that the statement binds, or empty. One that the enclave did not sign, or that is
+        /// older than the newest that it had signed when it gave the challenge, is refused.
         checkpoint: Vec<u8>,
     },
     /// The signed report, for an auditor's evidence.
@@ -112,6 +113,38 @@ pub enum Request {
     ImportRoot {
         /// What the other enclave exported.
         sealed: Vec<u8>,
+    },
+    /// How far is the audit log in the enclave? What it gave receipts for until now must be in the log when the next
+    /// checkpoint is signed. Answered with [`Reply::CheckpointBegun`](crate::reply::Reply::CheckpointBegun).
+    ///
+    /// Requests about the log are answered by whichever thread is free: who asks one waits for its answer before the
+    /// next.
+    CheckpointBegin,
+    /// The next leaves of the audit log; all are taken, or none. Answered with `Done`.
+    AuditLeaves {
+        /// The index of the first: how many the enclave has taken.
+        index: u64,
+        /// Each leaf after its big-endian u16 length (an entry bundle of tlog-tiles), at most
+        /// [`AUDIT_LEAVES_MAX`](crate::limits::AUDIT_LEAVES_MAX) bytes in all.
+        #[serde(with = "crate::bytes")]
+        leaves: Vec<u8>,
+    },
+    /// Sign the head of the log: these are the agent's size and root, which must be the enclave's. It is remembered on
+    /// disk before it is answered, with [`Reply::Checkpoint`](crate::reply::Reply::Checkpoint).
+    CheckpointSign {
+        /// Leaves.
+        size: u64,
+        /// The root over them.
+        root: TreeHash,
+    },
+    /// Go on from the newest checkpoint that was signed: after an unlock, or to drop leaves that were taken since.
+    /// Answered with [`Reply::Checkpoint`](crate::reply::Reply::Checkpoint) for the same size and root.
+    AuditResume {
+        /// That checkpoint; empty if its answer was lost.
+        #[serde(with = "crate::bytes")]
+        checkpoint: Vec<u8>,
+        /// The roots of the whole subtrees of a tree of its size, largest first.
+        frontier: Vec<TreeHash>,
     },
 }
 

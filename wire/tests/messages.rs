@@ -8,10 +8,11 @@ use sealstone_attestation::{
     Algorithm, AuthorityDigest, Binding, DeploymentId, KeyId, ManifestDigest, PcrBank, PcrIndex, PcrValues,
     Protection, PublicKey, QuoteEvidence, Receipt, ReceiptHash, RequestDigest, SessionId, Signature64,
     SignedReceipt, UnixTime,
+    audit::{Checkpoint, TreeHash},
 };
 use sealstone_wire::channel::{CodecError, decode, encode};
 use sealstone_wire::limits::{
-    MANIFEST_CHUNK_MAX, MESSAGE_MAX, RECEIPTS_PER_REPLY, SHARES_MAX, TPM_FRAME_MAX,
+    AUDIT_LEAVES_MAX, MANIFEST_CHUNK_MAX, MESSAGE_MAX, RECEIPTS_PER_REPLY, SHARES_MAX, TPM_FRAME_MAX,
 };
 use sealstone_wire::reply::{
     ManifestStatus, Phase, Refusal, RefusalCode, Reply, ReplyMessage, Session, Signed, Status,
@@ -41,6 +42,10 @@ fn request_place(request: &Request) -> u8 {
         Request::ImportShare { .. } => 15,
         Request::ExportRoot { .. } => 16,
         Request::ImportRoot { .. } => 17,
+        Request::CheckpointBegin => 18,
+        Request::AuditLeaves { .. } => 19,
+        Request::CheckpointSign { .. } => 20,
+        Request::AuditResume { .. } => 21,
     }
 }
 
@@ -60,6 +65,8 @@ fn reply_place(reply: &Reply) -> u8 {
         Reply::Shares(_) => 10,
         Reply::ExportedRoot(_) => 11,
         Reply::Refused(_) => 12,
+        Reply::CheckpointBegun { .. } => 13,
+        Reply::Checkpoint(_) => 14,
     }
 }
 
@@ -145,6 +152,15 @@ fn requests() -> Vec<Request> {
         Request::ImportShare { share: vec![4; 200] },
         Request::ExportRoot { evidence: vec![5; 60_000] },
         Request::ImportRoot { sealed: vec![6; 200] },
+        Request::CheckpointBegin,
+        Request::AuditLeaves { index: u64::MAX, leaves: vec![7; AUDIT_LEAVES_MAX] },
+        Request::AuditLeaves { index: 0, leaves: vec![] },
+        Request::CheckpointSign { size: u64::MAX, root: TreeHash::from_bytes([8; 32]) },
+        Request::AuditResume {
+            checkpoint: vec![b'x'; Checkpoint::BYTES_MAX],
+            frontier: vec![TreeHash::from_bytes([9; 32]); 64],
+        },
+        Request::AuditResume { checkpoint: vec![], frontier: vec![] },
     ]
 }
 
@@ -247,6 +263,8 @@ fn replies() -> Vec<Reply> {
     ];
     replies
         .extend(codes().map(|code| Reply::Refused(Refusal { code, detail: "expected, found".to_owned() })));
+    replies.push(Reply::CheckpointBegun { era: u64::MAX, sequence: u64::MAX, size: u64::MAX, resume: true });
+    replies.push(Reply::Checkpoint(vec![b'x'; Checkpoint::BYTES_MAX]));
     replies
 }
 
@@ -279,8 +297,8 @@ fn every_request_comes_back_and_stands_at_its_place() {
         places.push(place);
     }
     places.dedup();
-    assert_eq!(places, (0..=17).collect::<Vec<u8>>());
-    assert!(decode::<RequestMessage>(&[5, 18]).is_err());
+    assert_eq!(places, (0..=21).collect::<Vec<u8>>());
+    assert!(decode::<RequestMessage>(&[5, 22]).is_err());
 }
 
 #[test]
@@ -293,15 +311,15 @@ fn every_reply_comes_back_and_stands_at_its_place() {
         places.push(place);
     }
     places.dedup();
-    assert_eq!(places, (0..=12).collect::<Vec<u8>>());
-    assert!(decode::<ReplyMessage>(&[5, 13]).is_err());
+    assert_eq!(places, (0..=14).collect::<Vec<u8>>());
+    assert!(decode::<ReplyMessage>(&[5, 15]).is_err());
 }
 
 #[test]
 fn every_refusal_code_has_one_name_in_all_formats() {
     let codes: Vec<_> = codes().collect();
     assert_eq!(codes.first(), Some(&RefusalCode::Malformed));
-    assert_eq!(codes.last(), Some(&RefusalCode::Internal));
+    assert_eq!(codes.last(), Some(&RefusalCode::AuditBehind));
     for (place, code) in codes.iter().enumerate() {
         assert_eq!(encode(code).unwrap(), [u8::try_from(place).unwrap()]);
         assert_eq!(serde_json::to_value(code).unwrap(), code.name());
@@ -315,7 +333,9 @@ fn a_length_that_lies_allocates_nothing_and_is_refused() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
     let large = [0xff, 0xff, 0xff, 0xff, 0x0f];
     for length in [huge.as_slice(), &large] {
-        for begun in [[0, 1, 0].as_slice(), &[0, 5, 0, 0], &[0, 15], &[0, 14, 2]] {
+        for begun in
+            [[0, 1, 0].as_slice(), &[0, 5, 0, 0], &[0, 15], &[0, 14, 2], &[0, 19, 0], &[0, 21], &[0, 21, 0]]
+        {
             let bytes = [begun, length, &[1, 2, 3]].concat();
             assert!(matches!(decode::<RequestMessage>(&bytes), Err(CodecError::Decode(_))), "{bytes:?}");
         }

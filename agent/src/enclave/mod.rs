@@ -113,6 +113,8 @@ impl CallError {
             Reply::Shares(_) => "shares",
             Reply::ExportedRoot(_) => "an exported root",
             Reply::Refused(_) => "a refusal",
+            Reply::CheckpointBegun { .. } => "how far the audit log is",
+            Reply::Checkpoint(_) => "an audit checkpoint",
         };
         Self::Unexpected { expected, found }
     }

@@ -138,13 +138,25 @@ impl EntryBundle {
         let mut entries = Vec::new();
         for number in 0..self.width {
             let cut = || TileError::Cut { path: self.path(), index: self.first() + number };
-            let (length, after) = rest.split_first_chunk().ok_or_else(cut)?;
-            let (entry, after) =
-                after.split_at_checked(u16::from_be_bytes(*length).into()).ok_or_else(cut)?;
+            let (entry, after) = first_entry(rest).ok_or_else(cut)?;
             entries.push(entry);
             rest = after;
         }
         if rest.is_empty() { Ok(entries) } else { Err(TileError::LeftOver { path: self.path() }) }
+    }
+
+    /// Reads entries of which nobody said how many they are; `None` if the bytes end within one.
+    #[must_use]
+    pub fn split(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+        let mut rest = bytes;
+        let mut entries = Vec::new();
+        // Each turn takes two bytes at least.
+        while !rest.is_empty() {
+            let (entry, after) = first_entry(rest)?;
+            entries.push(entry);
+            rest = after;
+        }
+        Some(entries)
     }
 
     /// Appends an entry to a bundle's bytes.
@@ -177,6 +189,12 @@ pub fn tiled_node<E: From<TileError>>(
     let count = usize::try_from(count).map_err(|_| absent())?;
     let row = hashes.get(start..start + count).ok_or_else(absent)?.to_vec();
     Ok(root_of_row(row))
+}
+
+/// The first entry, and what follows it.
+fn first_entry(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, after) = bytes.split_first_chunk()?;
+    after.split_at_checked(u16::from_be_bytes(*length).into())
 }
 
 /// How wide the file with this index is where there are so many items.

@@ -152,6 +152,8 @@ fn entries_come_back_in_order_and_nothing_else_does() {
         for (entry, index) in entries.into_iter().zip(bundle.first()..) {
             assert_eq!(entry, leaf(index));
         }
+        assert_eq!(EntryBundle::split(bytes).unwrap(), bundle.parse(bytes).unwrap());
+        assert_eq!(EntryBundle::split(&bytes[..bytes.len() - 1]), None);
         let mut longer = bytes.clone();
         longer.push(0);
         assert_eq!(bundle.parse(&longer), Err(TileError::LeftOver { path: bundle.path() }));

@@ -14,11 +14,12 @@ use sealstone_wire::reply::{RefusalCode, Reply, ReplyMessage};
 use sealstone_wire::request::{Request, RequestMessage, TpmHints};
 
 use super::ceremonies::{Ceremonies, Ceremony, Kind};
-use super::pool::{Job, Pool, Work};
+use super::pool::{Audit, Job, Pool, Work};
 use super::relay::{ConnectionRelay, Relayed};
 use crate::core::{Enclave, describe, lock};
 use crate::notice::notice;
 use crate::refuse::{Refuse, refuse};
+use crate::state_file::LogHead;
 
 /// The writing half, shared by the reader, the signing threads and a ceremony.
 pub(super) struct Connection {
@@ -124,6 +125,16 @@ impl Connection {
             Request::Sign(request) => return self.submit(pool, id, Work::Sign(Box::new(request))),
             Request::PublicKey { path, binding } => {
                 return self.submit(pool, id, Work::PublicKey(path, binding));
+            }
+            Request::CheckpointBegin => return self.submit(pool, id, Work::Audit(Audit::Begin)),
+            Request::AuditLeaves { index, leaves } => {
+                return self.submit(pool, id, Work::Audit(Audit::Leaves(index, leaves)));
+            }
+            Request::CheckpointSign { size, root } => {
+                return self.submit(pool, id, Work::Audit(Audit::Sign(LogHead { size, root })));
+            }
+            Request::AuditResume { checkpoint, frontier } => {
+                return self.submit(pool, id, Work::Audit(Audit::Resume(checkpoint, frontier)));
             }
             Request::Relayed { to, step, response } => return self.relayed(to, (step, response)),
             Request::Provision { node, tpm } => {

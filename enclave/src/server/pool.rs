@@ -1,9 +1,10 @@
-//! The signing threads: a fixed number behind a bounded queue. A full queue is answered at once.
+//! The signing threads, which also follow the audit log: a fixed number behind a bounded queue. A full queue is
+//! answered at once.
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use sealstone_attestation::Binding;
+use sealstone_attestation::{Binding, audit::TreeHash};
 use sealstone_wire::KeyPath;
 use sealstone_wire::limits::QUEUE_MAX;
 use sealstone_wire::reply::{RefusalCode, Reply};
@@ -14,6 +15,7 @@ use crate::core::Enclave;
 use crate::refuse::refuse;
 use crate::sandbox::seccomp::Kind;
 use crate::sandbox::{Crew, CrewError, survive};
+use crate::state_file::LogHead;
 
 /// Work for a signing thread, and where the answer goes.
 pub(super) struct Job {
@@ -22,10 +24,19 @@ pub(super) struct Job {
     pub(super) work: Work,
 }
 
-/// What derives a key.
+/// What derives a key, and what else takes long: leaves are hashed, and a checkpoint waits for the disk.
 pub(super) enum Work {
     Sign(Box<SignRequest>),
     PublicKey(KeyPath, Option<Binding>),
+    Audit(Audit),
+}
+
+/// What is asked about the audit log.
+pub(super) enum Audit {
+    Begin,
+    Leaves(u64, Vec<u8>),
+    Sign(LogHead),
+    Resume(Vec<u8>, Vec<TreeHash>),
 }
 
 /// The queue to the threads.
@@ -64,6 +75,16 @@ fn work(enclave: &Enclave, jobs: &Receiver<Job>) {
             reply = match work {
                 Work::Sign(request) => enclave.sign(&request).map(|signed| Reply::Signed(Box::new(signed))),
                 Work::PublicKey(path, binding) => enclave.public_key(&path, binding),
+                Work::Audit(audit) => match audit {
+                    Audit::Begin => enclave.checkpoint_begin(),
+                    Audit::Leaves(index, leaves) => {
+                        enclave.audit_leaves(index, &leaves).map(|()| Reply::Done)
+                    }
+                    Audit::Sign(head) => enclave.checkpoint_sign(head).map(Reply::Checkpoint),
+                    Audit::Resume(checkpoint, frontier) => {
+                        enclave.audit_resume(&checkpoint, frontier).map(Reply::Checkpoint)
+                    }
+                },
             };
         });
         survive(|| connection.reply(id, reply.unwrap_or_else(Reply::from)));

@@ -203,10 +203,16 @@ impl Stage {
     }
 }
 
-/// What a quote for this purpose must bind.
+/// What a quote for this purpose must bind, without a checkpoint.
 pub fn qualifying(purpose: Purpose, challenge: &Challenge) -> [u8; 32] {
+    qualifying_with(purpose, challenge, b"")
+}
+
+/// The same with a checkpoint.
+pub fn qualifying_with(purpose: Purpose, challenge: &Challenge, checkpoint: &[u8]) -> [u8; 32] {
     let report = &challenge.report;
-    *statement(purpose, &challenge.nonce, report.digest(), report.report().manifest, b"").unwrap().as_bytes()
+    let (digest, manifest) = (report.digest(), report.report().manifest);
+    *statement(purpose, &challenge.nonce, digest, manifest, checkpoint).unwrap().as_bytes()
 }
 
 /// An active state with these values.

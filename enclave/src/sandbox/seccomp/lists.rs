@@ -294,8 +294,18 @@ const SIGN: &[Entry] = &[
     entry("close", libc::SYS_close, &[], "the last to hold a connection that has ended"),
     #[cfg(debug_assertions)]
     CHECK,
-    entry("pwrite64", libc::SYS_pwrite64, &[], "the first signature of an era is noted in the state file"),
-    entry("fdatasync", libc::SYS_fdatasync, &[], "that note is on disk before the signature leaves"),
+    entry(
+        "pwrite64",
+        libc::SYS_pwrite64,
+        &[],
+        "the first signature of an era, and each checkpoint of the audit log, is noted in the state file",
+    ),
+    entry(
+        "fdatasync",
+        libc::SYS_fdatasync,
+        &[],
+        "that note is on disk before the signature or the checkpoint leaves",
+    ),
     QUEUE,
 ];
 

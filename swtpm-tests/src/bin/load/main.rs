@@ -12,6 +12,7 @@ use std::time::Duration;
 use measure::{Processes, Sample};
 use sealstone_attestation::Algorithm;
 use sealstone_swtpm_tests::Node;
+use sealstone_swtpm_tests::log::AuditLog;
 
 /// Requests under way at once.
 const DEPTHS: [usize; 3] = [1, 16, 64];
@@ -26,6 +27,7 @@ fn main() {
 
     // A node for each: an agent whose enclave signs for somebody else says, rightly, that its store was rolled back.
     let (direct, node) = (ready(), ready());
+    let mut log = AuditLog::default();
     println!(
         "{:<28}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU agent/enclave",
         "", "req/s", "ratio", "p50 us", "p99 us", "p99.9 us"
@@ -38,7 +40,7 @@ fn main() {
             .iter()
             .map(|depth| {
                 let processes = Processes::watch(&direct);
-                let histogram = enclave::drive(&direct, algorithm, *depth, span);
+                let histogram = enclave::drive(&direct, &mut log, algorithm, *depth, span);
                 (format!("{algorithm} enclave, depth {depth}"), processes.sample(histogram, span))
             })
             .chain(DEPTHS.iter().map(|depth| {
