@@ -212,6 +212,35 @@ pub enum Code {
 }
 
 impl Code {
+    /// The agent's own codes: all but [`Self::NotAttested`] and [`Self::Enclave`], which pass on those of others. A test
+    /// fails when one is missing.
+    pub const OWN: [Self; 24] = [
+        Self::BadRequest,
+        Self::Forbidden,
+        Self::RateLimited { retry_after_s: RETRY_AFTER_S },
+        Self::NotFound,
+        Self::AssetUnknown,
+        Self::MethodNotAllowed,
+        Self::Timeout,
+        Self::NonceAlreadyUsed,
+        Self::IdempotencyKeyReused,
+        Self::AssetExists,
+        Self::EpochConflict,
+        Self::PayloadTooLarge,
+        Self::UnsupportedMediaType,
+        Self::PayloadUnsuitable,
+        Self::Overloaded,
+        Self::Starting,
+        Self::EnclaveUnreachable,
+        Self::OutcomeUnknown,
+        Self::EnclaveFault,
+        Self::StoreRolledBack,
+        Self::StoreForeign,
+        Self::StoreFull,
+        Self::StoreFailed,
+        Self::TpmFailed,
+    ];
+
     /// The code as problem documents and logs carry it.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -382,5 +411,23 @@ fn status_of_refusal(code: RefusalCode) -> u16 {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This file, in which each variant has an arm in [`Code::name`].
+    const SOURCE: &str = include_str!("failure.rs");
+
+    #[test]
+    fn every_own_code_is_listed() {
+        let names = SOURCE.split("pub fn name(self)").nth(1).unwrap().split("pub fn status").next().unwrap();
+        let arms = names.lines().filter(|line| line.contains("=>")).count();
+        // Two arms pass on the codes of others.
+        assert_eq!(Code::OWN.len(), arms - 2, "a variant of Code is not in Code::OWN");
+        let listed: std::collections::BTreeSet<&str> = Code::OWN.iter().map(|code| code.name()).collect();
+        assert_eq!(listed.len(), Code::OWN.len(), "each once");
     }
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use sealstone_agent::api::openapi;
 use sealstone_agent::config::Config;
 use sealstone_agent::reload::Reload;
 use sealstone_agent::shutdown::Shutdown;
@@ -30,6 +31,9 @@ struct Arguments {
     /// Check the configuration file and end.
     #[arg(long)]
     check: bool,
+    /// Print the OpenAPI document of the HTTP API and end.
+    #[arg(long)]
+    openapi: bool,
     /// Go on with a store that lacks signatures which the enclave made. Nonces may be free in it that are spent:
     /// first make sure elsewhere (on the chain) that they are not used again.
     #[arg(long)]
@@ -47,6 +51,10 @@ fn main() -> ExitCode {
 }
 
 fn start(arguments: &Arguments) -> Result<()> {
+    if arguments.openapi {
+        print!("{}", openapi::text());
+        return Ok(());
+    }
     let config = Config::load(&arguments.config)?;
     if arguments.check {
         println!("{}: good", arguments.config.display());

@@ -9,6 +9,8 @@ use sealstone_attestation::{
 };
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "openapi")]
+pub use crate::schema::AlgorithmName;
 use crate::{Epoch, PathText, reply};
 
 /// Media type of error bodies (RFC 9457).
@@ -16,6 +18,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// `POST /v1/sign`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SignBody {
     /// Who owns the key.
@@ -33,9 +36,11 @@ pub struct SignBody {
     pub nonce: u64,
     /// The message, hex. Exactly one of `payload` and `digest` is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::schema::HexPayload>"))]
     pub payload: Option<String>,
     /// A bare 32-byte digest, hex; needs a permission in the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::schema::HexDigest>"))]
     pub digest: Option<String>,
     /// How an ECDSA message is hashed; if absent, as the format demands: Keccak-256 for EVM, else SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,16 +90,19 @@ pub struct ApprovalBody {
 
 /// The sender's side of a session key's path; chain id and nonce come from the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SessionKey {
     /// Who sends.
     pub sender: PathText,
     /// What the key signs with.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::api::AlgorithmName"))]
     pub algorithm: Algorithm,
 }
 
 /// How an ECDSA message is hashed. Ed25519 signs the message itself and takes only the default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum HashName {
     /// FIPS 180-4.
@@ -106,16 +114,22 @@ pub enum HashName {
 
 /// Answer to `POST /v1/sign`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct SignAnswer {
     /// `r ‖ s` or the Ed25519 signature: 64 bytes, hex.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex64"))]
     pub signature: Signature64,
     /// The same as DER (`ECDSA-Sig-Value`), hex; absent for Ed25519, which has no DER form.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::schema::Hex>"))]
     pub der: Option<String>,
     /// SEC1 compressed or raw Ed25519, hex.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
     pub public_key: String,
     /// RFC 7638 thumbprint.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::KeyThumbprint"))]
     pub key_id: KeyId,
     /// What signed.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::api::AlgorithmName"))]
     pub algorithm: Algorithm,
     /// The asset's epoch; absent for a session key.
     pub epoch: Option<Epoch>,
@@ -123,18 +137,22 @@ pub struct SignAnswer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hour: Option<u64>,
     /// The binding that the key was derived under.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub binding: Binding,
     /// What an ECDSA signature is over (hex, 32 bytes); for Ed25519 the message's SHA-256, for reference.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub digest: String,
     /// ES256K only: 0 to 3, adjusted for low S.
     pub recovery_id: Option<u8>,
     /// Which signer signed: `enclave`, or a Transit route's name.
     pub signer: String,
     /// The end of the attested session in which the signature was made.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Time"))]
     pub attested_until: UnixTime,
     /// Names the reservation; the same request again has the same id and the same answer.
     pub request_id: String,
     /// Digest of the canonical request, as it stands in the receipt.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub request_digest: RequestDigest,
     /// The enclave's receipt: era and sequence.
     pub receipt: ReceiptName,
@@ -144,6 +162,7 @@ pub struct SignAnswer {
 
 /// Which receipt records a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ReceiptName {
     /// The unlock era.
     pub era: u64,
@@ -153,6 +172,7 @@ pub struct ReceiptName {
 
 /// `POST /v1/assets`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AssetBody {
     /// Who owns the asset.
@@ -160,30 +180,38 @@ pub struct AssetBody {
     /// Its name, unique in the tenant.
     pub asset: PathText,
     /// What its key signs with.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::api::AlgorithmName"))]
     pub algorithm: Algorithm,
 }
 
 /// One asset: answer to `POST /v1/assets`, `POST /v1/assets/{tenant}/{asset}/rotate` and
 /// `GET /v1/keys/{tenant}/{asset}`, and an item of `GET /v1/assets`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Asset {
     /// Who owns the asset.
     pub tenant: PathText,
     /// Its name.
     pub asset: PathText,
     /// What its key signs with.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::api::AlgorithmName"))]
     pub algorithm: Algorithm,
     /// Which generation of its key.
     pub epoch: Epoch,
     /// The binding recorded when the epoch began.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub binding: Binding,
     /// RFC 7638 thumbprint.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::KeyThumbprint"))]
     pub key_id: KeyId,
     /// SEC1 compressed or raw Ed25519, hex.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
     pub public_key: String,
     /// The public key as a JWK (RFC 7517).
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Jwk"))]
     pub jwk: serde_json::Value,
     /// When this epoch began.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Time"))]
     pub since: UnixTime,
     /// No verified set of recovery shares exists for this key's root.
     pub unfunded: bool,
@@ -191,6 +219,7 @@ pub struct Asset {
 
 /// `GET /v1/assets`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AssetList {
     /// Ordered by tenant, then asset.
     pub assets: Vec<Asset>,
@@ -198,29 +227,39 @@ pub struct AssetList {
 
 /// `GET /v1/keys/session?tenant&sender&chain_id&nonce&algorithm`: the session key of this hour.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct SessionPublicKey {
     /// RFC 7638 thumbprint.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::KeyThumbprint"))]
     pub key_id: KeyId,
     /// SEC1 compressed or raw Ed25519, hex.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
     pub public_key: String,
     /// The public key as a JWK.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Jwk"))]
     pub jwk: serde_json::Value,
     /// The hour that it is for.
     pub hour: u64,
     /// The current state's binding.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub binding: Binding,
 }
 
 /// `GET /v1/enrolment`: what a manifest needs to know of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Enrolment {
     /// The endorsement key (TPMT_PUBLIC, hex).
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
     pub ek: PublicArea,
     /// The attestation key (TPMT_PUBLIC, hex).
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
     pub ak: PublicArea,
     /// The EK certificate from the TPM's NV, DER as hex, if it has one for this key.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::schema::Hex>"))]
     pub ek_certificate: Option<String>,
     /// All PCRs of the SHA-2 banks as they are now.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Pcrs"))]
     pub pcrs: PcrValues,
     /// Of the TPM, as its quotes name it.
     pub firmware_version: u64,
@@ -228,6 +267,7 @@ pub struct Enrolment {
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct NodeStatus {
     /// `true` if a signature would be made now.
     pub ready: bool,
@@ -245,6 +285,7 @@ pub struct NodeStatus {
 
 /// One reason why a node is not ready, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Reason {
     /// Stable.
     pub code: String,
@@ -256,6 +297,7 @@ pub struct Reason {
 
 /// The TPM as the agent sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct TpmStatus {
     /// The configured TCTI.
     pub tcti: String,
@@ -267,6 +309,7 @@ pub struct TpmStatus {
 
 /// An RFC 9457 problem document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Problem {
     /// `urn:sealstone:problem:<code in lower case>`.
     #[serde(rename = "type")]

@@ -21,6 +21,8 @@ pub mod key_path;
 pub mod limits;
 pub mod reply;
 pub mod request;
+#[cfg(feature = "openapi")]
+mod schema;
 
 pub use chain::chain;
 pub use key_path::{Epoch, KeyPath, PathText};

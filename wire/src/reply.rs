@@ -101,14 +101,18 @@ pub struct Signed {
 
 /// An open session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Session {
     /// Random, for receipts.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::SessionName"))]
     pub id: SessionId,
     /// The state that was attested.
     pub state: String,
     /// Its binding.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub binding: Binding,
     /// When the enclave ends it.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Time"))]
     pub expires_at: UnixTime,
     /// What the appraisal warned of.
     pub warnings: Vec<String>,
@@ -116,6 +120,7 @@ pub struct Session {
 
 /// Where the enclave is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
     /// No sealed root.
@@ -130,12 +135,14 @@ pub enum Phase {
 
 /// How the enclave is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct Status {
     /// Where it is in its life.
     pub phase: Phase,
     /// Its release.
     pub version: String,
     /// The deployment, once it has a manifest.
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::schema::Deployment>"))]
     pub deployment: Option<DeploymentId>,
     /// The node's name in the manifest.
     pub node: Option<String>,
@@ -152,17 +159,21 @@ pub struct Status {
     /// Whether no verified set of recovery shares exists: losing this TPM loses every key.
     pub unfunded: bool,
     /// Each protection as the enclave measured it.
+    #[cfg_attr(feature = "openapi", schemars(with = "Vec<crate::schema::Protection>"))]
     pub protections: Vec<sealstone_attestation::Protection>,
 }
 
 /// The manifest in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ManifestStatus {
     /// Its version.
     pub version: u64,
     /// Its digest.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub digest: ManifestDigest,
     /// Who approves its successor.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub authority: AuthorityDigest,
 }
 
@@ -177,6 +188,7 @@ pub struct Refusal {
 
 /// Why the enclave refuses. New codes go to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum RefusalCode {
     /// The request does not decode or breaks a bound.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
+use schemars::JsonSchema;
 use sealstone_attestation::Algorithm;
-use sealstone_wire::api::{Asset, AssetBody, AssetList, SessionPublicKey, SignAnswer};
+use sealstone_wire::api::{AlgorithmName, Asset, AssetBody, AssetList, SessionPublicKey, SignAnswer};
 use sealstone_wire::reply::Reply;
 use sealstone_wire::request::Request;
 use sealstone_wire::{Epoch, KeyPath, PathText, key_path};
@@ -20,14 +21,14 @@ use crate::failure::{Failure, open_session};
 use crate::store::AssetEpoch;
 
 /// Query of `GET /v1/keys/{tenant}/{asset}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct AtEpoch {
     epoch: Option<u64>,
 }
 
 /// Query of `GET /v1/keys/session`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SessionQuery {
     tenant: PathText,
@@ -35,6 +36,7 @@ pub(super) struct SessionQuery {
     #[serde(default)]
     chain_id: u64,
     nonce: u64,
+    #[schemars(with = "AlgorithmName")]
     algorithm: Algorithm,
 }
 

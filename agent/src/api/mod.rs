@@ -4,6 +4,7 @@ mod body;
 mod exchange;
 mod keys;
 mod node;
+pub mod openapi;
 mod routes;
 mod server;
 mod sign;

@@ -7,10 +7,11 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use schemars::JsonSchema;
 use sealstone_attestation::Nonce;
 use sealstone_wire::api::Enrolment;
 use sealstone_wire::reply::Status;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::Node;
 use super::body::{Asked, Json, JsonBytes};
@@ -19,17 +20,24 @@ use crate::attest::AttestError;
 use crate::failure::{Code, Failure};
 
 /// Query of `GET /v1/evidence`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct EvidenceQuery {
+    #[schemars(regex(pattern = r"^([0-9a-fA-F]{2}){16,64}$"))]
     nonce: String,
 }
 
 /// Query of `POST /v1/manifest`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ManifestQuery {
     provision: Option<String>,
+}
+
+/// Answer to `POST /v1/lock`.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Locked {
+    locked: bool,
 }
 
 pub(super) async fn evidence(
@@ -64,10 +72,10 @@ pub(super) async fn apply_manifest(
 pub(super) async fn lock(
     State(node): State<Arc<Node>>,
     Extension(client): Extension<Arc<Client>>,
-) -> Result<Json<serde_json::Value>, Failure> {
+) -> Result<Json<Locked>, Failure> {
     to_the_end(async move { node.attestor.lock().await }).await?;
     tracing::warn!(client = client.name(), "locked by its operator");
-    Ok(Json(serde_json::json!({ "locked": true })))
+    Ok(Json(Locked { locked: true }))
 }
 
 /// Runs to its end even if the client goes away: half a ceremony helps nobody.

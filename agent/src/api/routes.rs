@@ -9,9 +9,14 @@ use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use sealstone_wire::api::{
+    Asset, AssetBody, AssetList, Enrolment, NodeStatus, SessionPublicKey, SignAnswer, SignBody,
+};
 use sealstone_wire::limits::MANIFEST_MAX;
+use sealstone_wire::reply::Status;
 use tokio::sync::Semaphore;
 
+use super::openapi::{self, Answer, Doc, Schemas};
 use super::{Node, keys, node, sign, status};
 use crate::access::{Client, Role};
 use crate::failure::{Code, Failure};
@@ -22,14 +27,15 @@ const EVIDENCE_AT_ONCE_MAX: usize = 4;
 /// One route.
 pub(super) struct Route {
     /// Its method.
-    #[cfg_attr(not(test), allow(dead_code, reason = "a test holds the table to the documentation"))]
     pub(super) method: Method,
     /// Its path, as axum writes it.
     pub(super) path: &'static str,
     /// Who may ask.
     pub(super) needs: Needs,
     /// How many may ask at once, where that is bounded beyond the connections.
-    pub(super) at_once: Option<usize>,
+    at_once: Option<usize>,
+    /// What the OpenAPI document says of it.
+    pub(super) doc: Doc,
     handler: fn() -> MethodRouter<Arc<Node>>,
 }
 
@@ -50,35 +56,185 @@ const ADMIN: Needs = Needs::OneOf(&[Role::Admin]);
 
 /// The table.
 pub(super) fn routes() -> Vec<Route> {
-    let route = |method, path, needs, handler| Route { method, path, needs, at_once: None, handler };
+    let mut routes = signing_routes();
+    routes.extend(machine_routes());
+    routes
+}
+
+/// Keys and what they sign.
+fn signing_routes() -> Vec<Route> {
     vec![
-        route(Method::POST, "/v1/sign", SIGNER, || post(sign::sign)),
-        route(Method::GET, "/v1/assets", READERS, || get(keys::list)),
-        route(Method::POST, "/v1/assets", OPERATOR, || post(keys::create)),
-        route(Method::POST, "/v1/assets/{tenant}/{asset}/rotate", OPERATOR, || post(keys::rotate)),
-        route(Method::GET, "/v1/keys/session", READERS, || get(keys::session)),
-        route(Method::GET, "/v1/keys/{tenant}/{asset}", READERS, || get(keys::asset)),
+        Route {
+            doc: Doc {
+                idempotency_key: true,
+                body: Some(Schemas::body::<SignBody>),
+                answer: Answer::Json(Schemas::answer::<SignAnswer>),
+                problems: &[404, 409, 413, 415, 422, 502, 507],
+                repeat: "The same request again has the same answer.",
+                ..doc("sign", "Sign one transaction")
+            },
+            ..route(Method::POST, "/v1/sign", SIGNER, || post(sign::sign))
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Json(Schemas::answer::<AssetList>),
+                ..doc("listAssets", "List the assets of the client's tenants, each in its newest epoch")
+            },
+            ..route(Method::GET, "/v1/assets", READERS, || get(keys::list))
+        },
+        Route {
+            doc: Doc {
+                body: Some(Schemas::body::<AssetBody>),
+                answer: Answer::Json(Schemas::answer::<Asset>),
+                problems: &[409, 413, 415, 422, 502, 507],
+                repeat: "The same request again has the same answer.",
+                ..doc("createAsset", "Create an asset, bound to the state that is attested now")
+            },
+            ..route(Method::POST, "/v1/assets", OPERATOR, || post(keys::create))
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Json(Schemas::answer::<Asset>),
+                problems: &[404, 409, 422, 502, 507],
+                repeat: "Not repeatable: after a lost answer read the asset first.",
+                ..doc("rotateAsset", "Begin an asset's next epoch, bound to the state that is attested now")
+            },
+            ..route(Method::POST, "/v1/assets/{tenant}/{asset}/rotate", OPERATOR, || post(keys::rotate))
+        },
+        Route {
+            doc: Doc {
+                query: Some(Schemas::body::<keys::SessionQuery>),
+                answer: Answer::Json(Schemas::answer::<SessionPublicKey>),
+                problems: &[409, 422, 502],
+                ..doc("sessionKey", "The session key of this hour in this state")
+            },
+            ..route(Method::GET, "/v1/keys/session", READERS, || get(keys::session))
+        },
+        Route {
+            doc: Doc {
+                query: Some(Schemas::body::<keys::AtEpoch>),
+                answer: Answer::Json(Schemas::answer::<Asset>),
+                problems: &[404],
+                ..doc("assetKey", "An asset and its public key")
+            },
+            ..route(Method::GET, "/v1/keys/{tenant}/{asset}", READERS, || get(keys::asset))
+        },
+    ]
+}
+
+/// The node itself.
+fn machine_routes() -> Vec<Route> {
+    vec![
         Route {
             at_once: Some(EVIDENCE_AT_ONCE_MAX),
+            doc: Doc {
+                query: Some(Schemas::body::<node::EvidenceQuery>),
+                answer: Answer::Json(Schemas::evidence),
+                problems: &[422, 502],
+                ..doc("evidence", "Fresh evidence over an auditor's nonce, for `sealstone verify`")
+            },
             ..route(Method::GET, "/v1/evidence", Needs::AnyClient, || get(node::evidence))
         },
-        route(Method::GET, "/v1/enrolment", Needs::AnyClient, || get(node::enrolment)),
-        route(Method::GET, "/v1/manifest", Needs::AnyClient, || get(node::manifest)),
-        route(Method::POST, "/v1/manifest", ADMIN, || {
-            post(node::apply_manifest).layer(DefaultBodyLimit::max(MANIFEST_MAX))
-        }),
-        route(Method::POST, "/v1/lock", ADMIN, || post(node::lock)),
-        route(Method::GET, "/v1/status", Needs::AnyClient, || get(status::status)),
-        route(Method::GET, "/healthz", Needs::AnyClient, || get(status::healthy)),
-        route(Method::GET, "/readyz", Needs::AnyClient, || get(status::ready)),
-        route(Method::GET, "/metrics", Needs::AnyClient, || get(status::metrics)),
+        Route {
+            doc: Doc {
+                answer: Answer::Json(Schemas::answer::<Enrolment>),
+                ..doc("enrolment", "What a manifest needs to know of this machine")
+            },
+            ..route(Method::GET, "/v1/enrolment", Needs::AnyClient, || get(node::enrolment))
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Json(Schemas::envelope),
+                problems: &[422, 502],
+                ..doc("manifest", "The envelope of the manifest in force")
+            },
+            ..route(Method::GET, "/v1/manifest", Needs::AnyClient, || get(node::manifest))
+        },
+        Route {
+            doc: Doc {
+                query: Some(Schemas::body::<node::ManifestQuery>),
+                body: Some(Schemas::envelope),
+                answer: Answer::Json(Schemas::answer::<Status>),
+                problems: &[409, 413, 415, 422, 502, 507],
+                repeat: "The same envelope again is fine.",
+                ..doc("applyManifest", "Put a manifest in force, or have a root born under the first one")
+            },
+            ..route(Method::POST, "/v1/manifest", ADMIN, || {
+                post(node::apply_manifest).layer(DefaultBodyLimit::max(MANIFEST_MAX))
+            })
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Json(Schemas::answer::<node::Locked>),
+                problems: &[409, 422, 502],
+                repeat: "A node that is locked stays so.",
+                ..doc("lock", "Have the enclave wipe root and keys, until the agent is restarted")
+            },
+            ..route(Method::POST, "/v1/lock", ADMIN, || post(node::lock))
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Json(Schemas::answer::<NodeStatus>),
+                ..doc("status", "Whether the node would sign now, and if not, why not")
+            },
+            ..route(Method::GET, "/v1/status", Needs::AnyClient, || get(status::status))
+        },
+        Route {
+            doc: Doc { answer: Answer::Json(Schemas::document), ..doc("openapi", "This document") },
+            ..route(Method::GET, "/v1/openapi.json", Needs::AnyClient, || get(openapi::serve))
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Text("text/plain; charset=utf-8"),
+                ..doc("health", "Whether the process serves")
+            },
+            ..route(Method::GET, "/healthz", Needs::AnyClient, || get(status::healthy))
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Text("text/plain; charset=utf-8"),
+                problems: &[409, 422, 502, 507],
+                ..doc("readiness", "Whether a signature would be made now")
+            },
+            ..route(Method::GET, "/readyz", Needs::AnyClient, || get(status::ready))
+        },
+        Route {
+            doc: Doc {
+                answer: Answer::Text("text/plain; version=0.0.4"),
+                ..doc("metrics", "Counts, for Prometheus")
+            },
+            ..route(Method::GET, "/metrics", Needs::AnyClient, || get(status::metrics))
+        },
     ]
+}
+
+fn route(
+    method: Method,
+    path: &'static str,
+    needs: Needs,
+    handler: fn() -> MethodRouter<Arc<Node>>,
+) -> Route {
+    Route { method, path, needs, at_once: None, doc: doc("", ""), handler }
+}
+
+/// What most routes have in common.
+fn doc(id: &'static str, summary: &'static str) -> Doc {
+    Doc {
+        id,
+        summary,
+        query: None,
+        idempotency_key: false,
+        body: None,
+        answer: Answer::Text("text/plain"),
+        problems: &[],
+        repeat: "",
+    }
 }
 
 /// The routes as a router, each behind its guard.
 pub(super) fn guarded() -> Router<Arc<Node>> {
     routes().into_iter().fold(Router::new(), |router, route| {
-        let Route { method: _, path, needs, at_once, handler } = route;
+        let Route { method: _, path, needs, at_once, doc: _, handler } = route;
         let guard = Guard { needs, slots: at_once.map(|at_once| Arc::new(Semaphore::new(at_once))) };
         router.route(path, handler().route_layer(middleware::from_fn_with_state(guard, pass)))
     })
@@ -125,7 +281,7 @@ mod tests {
 
     /// What `docs/api.md` says: each route, and which of signer, operator, approver, auditor, admin and a client
     /// without any role may ask.
-    const EXPECTED: [(&str, &str, &str); 15] = [
+    const EXPECTED: [(&str, &str, &str); 16] = [
         ("POST", "/v1/sign", "s-----"),
         ("GET", "/v1/assets", "so-u--"),
         ("POST", "/v1/assets", "-o----"),
@@ -138,6 +294,7 @@ mod tests {
         ("POST", "/v1/manifest", "----a-"),
         ("POST", "/v1/lock", "----a-"),
         ("GET", "/v1/status", "sopua0"),
+        ("GET", "/v1/openapi.json", "sopua0"),
         ("GET", "/healthz", "sopua0"),
         ("GET", "/readyz", "sopua0"),
         ("GET", "/metrics", "sopua0"),
