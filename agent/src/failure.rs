@@ -43,6 +43,8 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::Full => Code::StoreFull,
+            StoreError::TakenOver => Code::StoreTakenOver,
+            StoreError::LostCommits { .. } => Code::StoreRolledBack,
             StoreError::SequenceTaken { .. } => Code::EnclaveFault,
             _ => Code::StoreFailed,
         };
@@ -135,6 +137,12 @@ pub enum Code {
     IdempotencyKeyReused,
     /// The asset exists with another algorithm.
     AssetExists,
+    /// The asset was retired.
+    AssetRetired,
+    /// The reservation was voided.
+    NonceVoided,
+    /// A rolling limit of the sender has no room; holds the reason's code.
+    LimitExceeded(&'static str),
     /// Another rotation began that epoch first.
     EpochConflict,
     /// The body or the payload is longer than its bound.
@@ -157,6 +165,8 @@ pub enum Code {
     StoreRolledBack,
     /// The store belongs to another node or deployment.
     StoreForeign,
+    /// Another agent of the same name writes to the store.
+    StoreTakenOver,
     /// The disk is full.
     StoreFull,
     /// The store failed.
@@ -183,6 +193,9 @@ impl Code {
             Self::NonceAlreadyUsed => "NONCE_ALREADY_USED",
             Self::IdempotencyKeyReused => "IDEMPOTENCY_KEY_REUSED",
             Self::AssetExists => "ASSET_EXISTS",
+            Self::AssetRetired => "ASSET_RETIRED",
+            Self::NonceVoided => "NONCE_VOIDED",
+            Self::LimitExceeded(code) => code,
             Self::EpochConflict => "EPOCH_CONFLICT",
             Self::PayloadTooLarge => "PAYLOAD_TOO_LARGE",
             Self::UnsupportedMediaType => "UNSUPPORTED_MEDIA_TYPE",
@@ -194,6 +207,7 @@ impl Code {
             Self::EnclaveFault => "ENCLAVE_FAULT",
             Self::StoreRolledBack => "STORE_ROLLED_BACK",
             Self::StoreForeign => "STORE_FOREIGN",
+            Self::StoreTakenOver => "STORE_TAKEN_OVER",
             Self::StoreFull => "STORE_FULL",
             Self::StoreFailed => "STORE_FAILED",
             Self::TpmFailed => "TPM_FAILED",
@@ -207,12 +221,15 @@ impl Code {
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
-            Self::Forbidden => 403,
+            Self::Forbidden | Self::LimitExceeded(_) => 403,
             Self::NotFound | Self::AssetUnknown => 404,
             Self::MethodNotAllowed => 405,
-            Self::NonceAlreadyUsed | Self::IdempotencyKeyReused | Self::AssetExists | Self::EpochConflict => {
-                409
-            }
+            Self::NonceAlreadyUsed
+            | Self::NonceVoided
+            | Self::IdempotencyKeyReused
+            | Self::AssetExists
+            | Self::AssetRetired
+            | Self::EpochConflict => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::PayloadUnsuitable => 422,
@@ -223,6 +240,7 @@ impl Code {
             | Self::OutcomeUnknown
             | Self::StoreRolledBack
             | Self::StoreForeign
+            | Self::StoreTakenOver
             | Self::StoreFailed
             | Self::TpmFailed
             | Self::NotAttested(_) => 503,
@@ -245,6 +263,9 @@ impl Code {
             Self::NonceAlreadyUsed => "The nonce belongs to another request",
             Self::IdempotencyKeyReused => "The idempotency key names another request",
             Self::AssetExists => "The asset exists with another algorithm",
+            Self::AssetRetired => "The asset is retired",
+            Self::NonceVoided => "The nonce was voided",
+            Self::LimitExceeded(_) => "A limit of the sender is used up",
             Self::EpochConflict => "Another rotation came first",
             Self::PayloadTooLarge => "The request is too large",
             Self::UnsupportedMediaType => "The body must be JSON",
@@ -256,6 +277,7 @@ impl Code {
             Self::EnclaveFault => "The enclave's answer is wrong",
             Self::StoreRolledBack => "The store is older than the enclave's signatures",
             Self::StoreForeign => "The store belongs to another node",
+            Self::StoreTakenOver => "Another agent writes to the store",
             Self::StoreFull => "The disk is full",
             Self::StoreFailed => "The store failed",
             Self::TpmFailed => "The TPM failed",

@@ -5,6 +5,7 @@
 pub mod api;
 pub mod assets;
 pub mod attest;
+pub mod audit;
 mod backoff;
 pub mod clock;
 pub mod config;

@@ -15,6 +15,7 @@ use sealstone_wire::reply::{Reply, Session, Signed};
 use sealstone_wire::request::Request;
 use tokio::sync::Mutex;
 
+use crate::audit::Record;
 use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure};
@@ -146,7 +147,10 @@ impl Reconciler {
         let report_key = PublicKey::from_bytes(Algorithm::EdDsa, &report.report_key)
             .map_err(|error| Failure::new(Code::EnclaveFault, error.to_string()))?;
         for (name, own) in [("deployment", report.deployment.to_string()), ("node", report.node.clone())] {
-            let claimed = self.store.claim(name, own.as_bytes()).await?;
+            let claimed = match name {
+                "deployment" => self.store.claim_deployment(name, own.as_bytes()).await?,
+                _ => self.store.claim(name, own.as_bytes()).await?,
+            };
             if claimed != own.as_bytes() {
                 let claimed = String::from_utf8_lossy(&claimed).into_owned();
                 return Err(foreign(format!("expected a store of {name} {own}, found one of {claimed}")));
@@ -248,6 +252,7 @@ impl Reconciler {
                     digest: signed.digest,
                     recovery_id: signed.recovery_id,
                     attested_until: attested_until(session, &signed.receipt),
+                    audit: Record::new("signed").receipt(receipt).row(),
                 })
                 .await?;
             recovered += 1;

@@ -31,7 +31,7 @@ pub async fn run(
 ) -> Result<()> {
     let metrics = metrics::install().context("cannot begin to count")?;
     let endpoint = Endpoint::load(&config.enclave).context("cannot use a channel key")?;
-    let store = Store::open(&config.store).await?;
+    let store = Store::open(&config.store, &config.node).await?;
     let server = Server::bind(&config.api)?;
     let tpm = Tpm::spawn(&config.tpm)?;
 

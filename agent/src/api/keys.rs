@@ -104,7 +104,8 @@ async fn reconciled(node: &Node) -> Result<(), Failure> {
 }
 
 fn shown(asset: &AssetEpoch, unfunded: bool) -> Asset {
-    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since } = asset.clone();
+    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since, retired_at: _ } =
+        asset.clone();
     Asset {
         tenant,
         asset,

@@ -33,7 +33,7 @@ fn idempotency_key(headers: &HeaderMap, peer: Peer) -> Result<Option<Idempotency
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     match value.to_str() {
         Ok(key) if (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) => {
-            Ok(Some(IdempotencyKey { client: peer.uid, key: key.to_owned() }))
+            Ok(Some(IdempotencyKey { client: format!("uid:{}", peer.uid), key: key.to_owned() }))
         }
         _ => Err(Failure::new(
             Code::BadRequest,

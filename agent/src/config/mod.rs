@@ -4,6 +4,7 @@ pub mod api;
 pub mod enclave;
 mod field;
 pub mod log;
+pub mod store;
 pub mod tpm;
 
 use std::path::{Path, PathBuf};
@@ -29,17 +30,12 @@ struct RawConfig {
     enclave: enclave::RawEnclave,
     tpm: tpm::RawTpm,
     api: api::RawApi,
-    store: RawStore,
+    #[serde(default)]
+    store: store::RawStore,
     #[serde(default)]
     state: RawState,
     #[serde(default)]
     log: log::RawLog,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStore {
-    path: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -65,8 +61,8 @@ pub struct Config {
     pub tpm: tpm::TpmConfig,
     /// Where clients connect.
     pub api: api::ApiConfig,
-    /// The store's database file.
-    pub store: PathBuf,
+    /// The store.
+    pub store: store::StoreConfig,
     /// Where the agent keeps the TPM's key blobs and the manifest.
     pub state_dir: PathBuf,
     /// Logs.
@@ -104,7 +100,7 @@ impl RawConfig {
             enclave: enclave.check(base)?,
             tpm: tpm.check(base, &state_dir)?,
             api: api.check(base, own_uid)?,
-            store: base.join(store.path),
+            store: store.check(base, std::env::var("DATABASE_URL").ok())?,
             state_dir,
             log: log.check()?,
         })
@@ -150,9 +146,10 @@ mod tests {
     #[test]
     fn a_short_file_gets_the_defaults_and_paths_beside_it() {
         let config = load(GOOD).unwrap();
+        let store = config.store.path().unwrap();
         assert_eq!(config.api.allowed_uids.into_iter().collect::<Vec<_>>(), [0, 1000]);
-        assert!(config.store.is_absolute() && config.store.ends_with("agent.db"));
-        assert_eq!(config.state_dir, config.store.parent().unwrap().join("."));
+        assert!(store.is_absolute() && store.ends_with("agent.db"));
+        assert_eq!(config.state_dir, store.parent().unwrap().join("."));
         assert_eq!(config.log.format, log::LogFormat::Text);
     }
 

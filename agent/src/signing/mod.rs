@@ -11,6 +11,7 @@ mod flights;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sealstone_attestation::RequestDigest;
 use sealstone_wire::api::SignAnswer;
 use sealstone_wire::reply::{RefusalCode, Reply, Session, Signed};
 use sealstone_wire::request::{Request, SignRequest};
@@ -19,11 +20,14 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::assets::Assets;
 use crate::attest::AttestState;
+use crate::audit::Record;
 use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure, open_session};
 use crate::reconcile::{Reconciler, Settled};
-use crate::store::{Answer, NonceKey, Reserve, Reserved, ReservedKey, Store, StoreError};
+use crate::store::{
+    Answer, Answered, NonceKey, RefusedDemand, Reserve, Reserved, ReservedKey, Store, StoreError,
+};
 
 use answer::{answer, recorded};
 use check::Expected;
@@ -115,30 +119,61 @@ impl Signing {
                         Ok(Arc::new(answer(&command, &recorded, self.reconciler.unfunded())))
                     }
                     Some(Reserved::NonceUsed) => Err(nonce_used(&command.nonce)),
+                    Some(Reserved::Voided) => Err(voided(&command.nonce)),
                     _ => Err(failure),
                 };
             }
         };
-        let key = self.choose_key(&command, &attested).await?;
-        let reserve = Reserve {
-            nonce: command.nonce.clone(),
-            request: command.request,
-            key,
-            idempotency: command.idempotency.clone(),
-            now: clock::now(),
-        };
-        match self.store.reserve(reserve).await? {
+        let (key, reserved) = self.reserve(&command, &attested).await?;
+        match reserved {
             Reserved::Fresh { id } => self.have_signed(command, id, key, true, &attested).await,
             Reserved::Open(open) => self.have_signed(command, open.id, open.key, false, &attested).await,
             Reserved::Answered(recorded) => {
                 Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)))
             }
             Reserved::NonceUsed => Err(nonce_used(&command.nonce)),
+            Reserved::Voided => Err(voided(&command.nonce)),
+            Reserved::AssetChanged => Err(Failure::new(
+                Code::AssetRetired,
+                "expected an asset that signs, found that it was retired, or is being rotated; read it again",
+            )),
+            Reserved::Refused(refused) => Err(limited(&refused)),
             Reserved::KeyReused => Err(Failure::new(
                 Code::IdempotencyKeyReused,
                 "expected this idempotency key with the request that it named first, found another request",
             )),
         }
+    }
+
+    /// Reserves the nonce with the key that signs if it is free.
+    async fn reserve(
+        &self,
+        command: &SignCommand,
+        attested: &Attested,
+    ) -> Result<(ReservedKey, Reserved), Failure> {
+        let client = command.idempotency.as_ref().map_or_else(String::new, |name| name.client.clone());
+        let refusal = Record::new("refused").request(&command.nonce, command.request, &client).row();
+        let mut reserve = Reserve {
+            nonce: command.nonce.clone(),
+            request: command.request,
+            key: self.choose_key(command, attested).await?,
+            epoch_named: false,
+            client,
+            idempotency: command.idempotency.clone(),
+            policy: None,
+            demands: Vec::new(),
+            now_ms: clock::now_ms(),
+            refusal,
+        };
+        let reserved = self.store.reserve(reserve.clone()).await?;
+        let (Reserved::AssetChanged, Signer::Asset { tenant, asset }) = (&reserved, &command.signer) else {
+            return Ok((reserve.key, reserved));
+        };
+        // Another agent changed it. What the store says now is the newest.
+        self.assets.forget(tenant, asset);
+        reserve.key = self.choose_key(command, attested).await?;
+        let reserved = self.store.reserve(reserve.clone()).await?;
+        Ok((reserve.key, reserved))
     }
 
     /// The open session, with the store reconciled to it.
@@ -182,10 +217,11 @@ impl Signing {
         fresh: bool,
         attested: &Attested,
     ) -> Outcome {
+        let held = Held { reservation, fresh, nonce: command.nonce.clone(), request: command.request };
         let (request, expected, command) = match self.compose(command, key, &attested.settled).await {
             Ok(composed) => composed,
             Err(failure) => {
-                self.release(reservation, fresh).await;
+                self.release(&held).await;
                 return Err(failure);
             }
         };
@@ -197,7 +233,7 @@ impl Signing {
                 return Err(CallError::unexpected("a signature", &other).into());
             }
             Err(error) => {
-                self.after_error(&error, reservation, fresh).await;
+                self.after_error(&error, &held).await;
                 return Err(error.into());
             }
         };
@@ -215,11 +251,20 @@ impl Signing {
         let recorded = recorded(&signed, key, &attested.session);
         let Signed { public_key, digest, recovery_id, receipt, .. } = *signed;
         let attested_until = recorded.attested_until;
-        let stored = Answer { reservation, receipt, public_key, digest, recovery_id, attested_until };
+        let client = command.idempotency.as_ref().map_or("", |name| name.client.as_str());
+        let record = Record::new("signed").request(&command.nonce, command.request, client);
+        let audit = record.receipt(&receipt.receipt).row();
+        let stored = Answer { reservation, receipt, public_key, digest, recovery_id, attested_until, audit };
         match self.store.answer(stored).await {
-            // A signature came after its caller had given up, and nobody has recorded it.
-            Ok(behind) if behind > BEHIND_MAX => self.reconciler.doubt(),
-            Ok(_) => {}
+            Ok(Answered { behind, voided: is_voided }) => {
+                // A signature came after its caller had given up, and nobody has recorded it.
+                if behind > BEHIND_MAX {
+                    self.reconciler.doubt();
+                }
+                if is_voided {
+                    return Err(voided(&command.nonce));
+                }
+            }
             Err(error) => {
                 // It was signed and is not recorded: the same request, or reconciliation, completes it.
                 self.reconciler.doubt();
@@ -288,27 +333,37 @@ impl Signing {
 
     /// The nonce is free again only if surely nothing was signed: the request was not written, or the enclave, to
     /// which it was written for the first time, refused it before signing.
-    async fn after_error(&self, error: &CallError, reservation: i64, fresh: bool) {
+    async fn after_error(&self, error: &CallError, held: &Held) {
         match error {
-            CallError::NotSent { .. } => self.release(reservation, fresh).await,
+            CallError::NotSent { .. } => self.release(held).await,
             CallError::Lost { .. } | CallError::Unexpected { .. } => self.reconciler.doubt(),
             CallError::Refused(refusal) => {
                 if refusal.code == RefusalCode::NoSession {
                     (self.renew)();
                 }
                 if !matches!(refusal.code, RefusalCode::ShuttingDown | RefusalCode::Internal) {
-                    self.release(reservation, fresh).await;
+                    self.release(held).await;
                 }
             }
         }
     }
 
-    async fn release(&self, reservation: i64, fresh: bool) {
-        if fresh && let Err(error) = self.store.release(reservation).await {
+    async fn release(&self, held: &Held) {
+        let Held { reservation, fresh, nonce, request } = held;
+        let record = Record::new("released").request(nonce, *request, "").row();
+        if *fresh && let Err(error) = self.store.release(*reservation, record).await {
             // It stays with its request, which may resume it.
             tracing::warn!(error = %crate::logging::chain(&error), "a reservation could not be released");
         }
     }
+}
+
+/// A reservation under way. `fresh` says that this request made it just now.
+struct Held {
+    reservation: i64,
+    fresh: bool,
+    nonce: NonceKey,
+    request: RequestDigest,
 }
 
 /// What a signature is made in.
@@ -329,6 +384,28 @@ fn not_recorded(error: StoreError) -> Failure {
             ),
         ),
     }
+}
+
+fn voided(nonce: &NonceKey) -> Failure {
+    Failure::new(
+        Code::NonceVoided,
+        format!(
+            "expected nonce {} of this sender on chain {} to be this request's to sign, found that it was voided; use \
+             another nonce",
+            nonce.nonce, nonce.chain_id
+        ),
+    )
+}
+
+fn limited(refused: &[RefusedDemand]) -> Failure {
+    let code = refused.first().map_or("LIMIT_EXCEEDED", |first| first.demand.code);
+    let each: Vec<_> = refused
+        .iter()
+        .map(|RefusedDemand { demand, used }| {
+            format!("{}: {used} used and {} asked for of {}", demand.window, demand.add, demand.limit)
+        })
+        .collect();
+    Failure::new(Code::LimitExceeded(code), format!("expected room in each window, found {}", each.join("; ")))
 }
 
 fn nonce_used(nonce: &NonceKey) -> Failure {

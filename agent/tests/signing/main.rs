@@ -13,6 +13,7 @@ use std::time::Duration;
 use fake::{Fake, Fault, session};
 use sealstone_agent::assets::Assets;
 use sealstone_agent::attest::AttestState;
+use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::enclave::{Connection, Enclave};
 use sealstone_agent::failure::{Code, Failure};
 use sealstone_agent::reconcile::Reconciler;
@@ -55,7 +56,7 @@ impl Node {
 
     async fn agent_that(&self, accepts_lost: bool) -> Agent {
         let enclave = self.fake.responder.client();
-        let store = Store::open(&self.store_path()).await.unwrap();
+        let store = Store::open(&StoreConfig::sqlite(self.store_path()), "node-1").await.unwrap();
         let assets = Arc::new(Assets::new(store.clone(), enclave.clone()));
         let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), accepts_lost));
         let (attestation, state) = watch::channel(AttestState::Starting);
@@ -474,7 +475,7 @@ async fn an_idempotency_key_names_one_request() {
     let node = Node::new();
     let agent = node.agent().await;
     let named = |nonce: u64| {
-        let key = IdempotencyKey { client: 1000, key: "k-1".to_owned() };
+        let key = IdempotencyKey { client: "uid:1000".to_owned(), key: "k-1".to_owned() };
         command(&format!(r#""asset":"hot","nonce":{nonce},"payload":"00""#), Some(key))
     };
     let first = agent.sign(named(1)).await.unwrap();
