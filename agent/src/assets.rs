@@ -5,22 +5,58 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use sealstone_attestation::audit::RecordKind;
 use sealstone_attestation::{Algorithm, Binding, PublicKey};
 use sealstone_wire::reply::Reply;
 use sealstone_wire::request::Request;
 use sealstone_wire::{Epoch, KeyPath, PathText};
 
+use crate::audit::{self, Act};
 use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure};
-use crate::store::{AssetEpoch, Sender, Store};
+use crate::store::{AssetEpoch, AssetQuery, AuditRow, PAGE_MAX, Sender, Store};
 
 /// Assets kept in memory, about 0.5 KiB each. When there are more, the memory starts anew: a lookup then costs a
 /// query, no more.
 const CACHED_MAX: usize = 4096;
 
+/// Assets of one listing: beyond that a listing is read page by page.
+const LISTED_MAX: usize = 10_000;
+
 /// How long the enclave may take for a public key: a derivation, behind a full queue.
 pub(crate) const PUBLIC_KEY_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Who changes an asset.
+#[derive(Clone, Copy, Debug)]
+pub struct Actor<'a> {
+    /// The client's name.
+    pub client: &'a str,
+    /// Names the exchange.
+    pub trace_id: &'a str,
+}
+
+impl Actor<'_> {
+    /// Its act of this kind, now, on no asset.
+    #[must_use]
+    pub fn act(&self, kind: RecordKind) -> Act<'_> {
+        Act { now_ms: clock::now_ms(), kind, client: self.client, trace_id: self.trace_id, of: None }
+    }
+
+    fn record(
+        &self,
+        kind: RecordKind,
+        tenant: &PathText,
+        asset: &PathText,
+        epoch: Option<&AssetEpoch>,
+    ) -> AuditRow {
+        let record = audit::act(Act { of: Some((tenant, asset)), ..self.act(kind) }, "");
+        audit::row(&match epoch {
+            Some(epoch) => audit::of_epoch(record, epoch),
+            None => record,
+        })
+    }
+}
 
 /// The assets of this node.
 #[derive(Debug)]
@@ -74,7 +110,18 @@ impl Assets {
     /// # Errors
     /// The store's.
     pub async fn list(&self) -> Result<Vec<AssetEpoch>, Failure> {
-        Ok(self.store.assets().await?)
+        let mut query = AssetQuery::default();
+        let mut assets = Vec::new();
+        while assets.len() < LISTED_MAX {
+            let page = self.store.assets(&query, PAGE_MAX).await?;
+            let more = page.len() == PAGE_MAX;
+            query.after = page.last().map(|last| (last.tenant.clone(), last.asset.clone()));
+            assets.extend(page);
+            if !more {
+                break;
+            }
+        }
+        Ok(assets)
     }
 
     /// Creates an asset, bound to the state that is attested now. One that exists with the same algorithm is
@@ -84,6 +131,7 @@ impl Assets {
     /// [`Code::AssetExists`] if its algorithm is another; the enclave's; the store's.
     pub async fn create(
         &self,
+        by: &Actor<'_>,
         tenant: &PathText,
         asset: &PathText,
         algorithm: Algorithm,
@@ -94,7 +142,8 @@ impl Assets {
             Err(failure) => return Err(failure),
         }
         let first = self.derive(tenant, asset, algorithm, Epoch(0)).await?;
-        if self.store.begin_epoch(first.clone()).await? {
+        let record = by.record(RecordKind::AssetCreated, tenant, asset, Some(&first));
+        if self.store.begin_epoch(first.clone(), record).await? {
             return Ok(self.remember(Sender::asset(tenant, asset), first));
         }
         // Somebody else was faster.
@@ -106,20 +155,47 @@ impl Assets {
     /// # Errors
     /// [`Code::AssetUnknown`]; [`Code::RotationConflict`] if another rotation began that epoch; the enclave's; the
     /// store's.
-    pub async fn rotate(&self, tenant: &PathText, asset: &PathText) -> Result<Arc<AssetEpoch>, Failure> {
+    pub async fn rotate(
+        &self,
+        by: &Actor<'_>,
+        tenant: &PathText,
+        asset: &PathText,
+    ) -> Result<Arc<AssetEpoch>, Failure> {
         let current = self.newest(tenant, asset).await?;
         let epoch = Epoch(current.epoch.0.saturating_add(1));
         let next = self.derive(tenant, asset, current.algorithm, epoch).await?;
-        if self.store.begin_epoch(next.clone()).await? {
+        let record = by.record(RecordKind::AssetRotated, tenant, asset, Some(&next));
+        if self.store.begin_epoch(next.clone(), record).await? {
             return Ok(self.remember(Sender::asset(tenant, asset), next));
         }
-        self.newest.write().unwrap_or_else(PoisonError::into_inner).remove(&Sender::asset(tenant, asset));
+        self.forget(tenant, asset);
         Err(Failure::new(
             Code::RotationConflict,
             format!(
                 "expected to begin epoch {epoch}, found that another rotation began it; read the asset again"
             ),
         ))
+    }
+
+    /// Retires an asset: nothing new is signed with it, and its keys stay known. One that is retired stays so.
+    ///
+    /// # Errors
+    /// [`Code::AssetUnknown`]; the store's.
+    pub async fn retire(
+        &self,
+        by: &Actor<'_>,
+        tenant: &PathText,
+        asset: &PathText,
+    ) -> Result<Arc<AssetEpoch>, Failure> {
+        let record = by.record(RecordKind::AssetRetired, tenant, asset, None);
+        self.store.retire(tenant, asset, clock::now(), record).await?;
+        self.forget(tenant, asset);
+        self.newest(tenant, asset).await
+    }
+
+    /// Has the next look at an asset ask the store: another agent may have changed it.
+    pub fn forget(&self, tenant: &PathText, asset: &PathText) {
+        self.newest.write().unwrap_or_else(PoisonError::into_inner).remove(&Sender::asset(tenant, asset));
     }
 
     async fn derive(
@@ -140,6 +216,7 @@ impl Assets {
             key_id: public_key.key_id(),
             public_key,
             since: clock::now(),
+            retired_at: None,
         })
     }
 

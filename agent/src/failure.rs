@@ -64,6 +64,8 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         let code = match error {
             StoreError::Full => Code::StoreFull,
+            StoreError::TakenOver => Code::StoreTakenOver,
+            StoreError::LostCommits { .. } => Code::StoreRolledBack,
             StoreError::SequenceTaken { .. } => Code::EnclaveFault,
             _ => Code::StoreFailed,
         };
@@ -199,6 +201,8 @@ pub enum Code {
     StoreRolledBack,
     /// The store belongs to another node or deployment.
     StoreForeign,
+    /// Another agent of the same name writes to the store.
+    StoreTakenOver,
     /// The disk is full.
     StoreFull,
     /// The store failed.
@@ -212,9 +216,9 @@ pub enum Code {
 }
 
 impl Code {
-    /// The agent's own codes: all but [`Self::NotAttested`] and [`Self::Enclave`], which pass on those of others. A test
+    /// The agent's own codes: all but [`Self::Policy`], [`Self::NotAttested`] and [`Self::Enclave`], which pass on those of others. A test
     /// fails when one is missing.
-    pub const OWN: [Self; 24] = [
+    pub const OWN: [Self; 32] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::RateLimited { retry_after_s: RETRY_AFTER_S },
@@ -225,7 +229,15 @@ impl Code {
         Self::NonceAlreadyUsed,
         Self::IdempotencyKeyReused,
         Self::AssetExists,
-        Self::EpochConflict,
+        Self::RotationConflict,
+        Self::PayloadMalformed,
+        Self::NonceVoided,
+        Self::AssetRetired,
+        Self::AssetChanged,
+        Self::ReservationUnknown,
+        Self::RulesRefused,
+        Self::ClockSet,
+        Self::StoreTakenOver,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
         Self::PayloadUnsuitable,
@@ -274,6 +286,7 @@ impl Code {
             Self::EnclaveFault => "ENCLAVE_FAULT",
             Self::StoreRolledBack => "STORE_ROLLED_BACK",
             Self::StoreForeign => "STORE_FOREIGN",
+            Self::StoreTakenOver => "STORE_TAKEN_OVER",
             Self::StoreFull => "STORE_FULL",
             Self::StoreFailed => "STORE_FAILED",
             Self::TpmFailed => "TPM_FAILED",
@@ -291,9 +304,10 @@ impl Code {
             Self::Forbidden | Self::Policy(_) => 403,
             Self::NotFound | Self::AssetUnknown | Self::ReservationUnknown => 404,
             Self::MethodNotAllowed => 405,
-            Self::NonceAlreadyUsed | Self::IdempotencyKeyReused | Self::AssetExists | Self::RotationConflict => {
-                409
-            }
+            Self::NonceAlreadyUsed
+            | Self::IdempotencyKeyReused
+            | Self::AssetExists
+            | Self::RotationConflict => 409,
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::PayloadUnsuitable | Self::PayloadMalformed | Self::RulesRefused => 422,
@@ -306,6 +320,7 @@ impl Code {
             | Self::OutcomeUnknown
             | Self::StoreRolledBack
             | Self::StoreForeign
+            | Self::StoreTakenOver
             | Self::StoreFailed
             | Self::TpmFailed
             | Self::ClockSet
@@ -349,6 +364,7 @@ impl Code {
             Self::EnclaveFault => "The enclave's answer is wrong",
             Self::StoreRolledBack => "The store is older than the enclave's signatures",
             Self::StoreForeign => "The store belongs to another node",
+            Self::StoreTakenOver => "Another agent writes to the store",
             Self::StoreFull => "The disk is full",
             Self::StoreFailed => "The store failed",
             Self::TpmFailed => "The TPM failed",

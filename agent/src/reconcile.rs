@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use sealstone_attestation::audit::{Record, RecordKind};
 use sealstone_attestation::{
-    Algorithm, PublicKey, Report, SignedReceipt, UnixTime, VerifiedReport, verify_chain,
+    Algorithm, PublicKey, Receipt, Report, SignedReceipt, UnixTime, VerifiedReport, verify_chain,
 };
 use sealstone_wire::reply::{Reply, Session, Signed};
 use sealstone_wire::request::Request;
 use tokio::sync::Mutex;
 
+use crate::audit;
 use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure};
-use crate::store::{Answer, Progress, Store};
+use crate::store::{Answer, AuditRow, Progress, Store};
 
 /// How long the enclave may take for a report or a page of receipts: a few lookups and one signature.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -146,7 +148,10 @@ impl Reconciler {
         let report_key = PublicKey::from_bytes(Algorithm::EdDsa, &report.report_key)
             .map_err(|error| Failure::new(Code::EnclaveFault, error.to_string()))?;
         for (name, own) in [("deployment", report.deployment.to_string()), ("node", report.node.clone())] {
-            let claimed = self.store.claim(name, own.as_bytes()).await?;
+            let claimed = match name {
+                "deployment" => self.store.claim_deployment(name, own.as_bytes()).await?,
+                _ => self.store.claim(name, own.as_bytes()).await?,
+            };
             if claimed != own.as_bytes() {
                 let claimed = String::from_utf8_lossy(&claimed).into_owned();
                 return Err(foreign(format!("expected a store of {name} {own}, found one of {claimed}")));
@@ -248,11 +253,25 @@ impl Reconciler {
                     digest: signed.digest,
                     recovery_id: signed.recovery_id,
                     attested_until: attested_until(session, &signed.receipt),
+                    audit: self.record(reservation.id, receipt).await?,
                 })
                 .await?;
             recovered += 1;
         }
         Ok(Fetched::Complete { recovered })
+    }
+
+    /// The record of a signature whose answer was lost.
+    async fn record(&self, reservation: i64, receipt: &Receipt) -> Result<AuditRow, Failure> {
+        let record = audit::base(clock::now_ms(), RecordKind::Signed, "recovered after its answer was lost");
+        let record = match self.store.reservation(reservation).await? {
+            Some(reservation) => {
+                let client = (!reservation.client.is_empty()).then(|| reservation.client.clone());
+                Record { client, ..audit::of_reservation(record, &reservation) }
+            }
+            None => Record { request: Some(receipt.request), ..record },
+        };
+        Ok(audit::row(&audit::signature(record, receipt)))
     }
 
     async fn receipts(&self, generation: u64, from: u64, report: &Report) -> Result<Vec<Signed>, Failure> {

@@ -9,12 +9,14 @@ use crate::access::Access;
 use crate::api::{Node, Server, router};
 use crate::assets::Assets;
 use crate::attest::{AttestSettings, AttestState, Attestor, PCR_POLL};
+use crate::audit::{Anchor, Checkpointer};
 use crate::config::Config;
 use crate::enclave::{Enclave, Endpoint};
 use crate::failure::open_session;
 use crate::metrics;
 use crate::reconcile::Reconciler;
 use crate::reload::Reload;
+use crate::rulebook::Rules;
 use crate::shutdown::Shutdown;
 use crate::signing::Signing;
 use crate::store::Store;
@@ -32,7 +34,8 @@ pub async fn run(
 ) -> Result<()> {
     let metrics = metrics::install().context("cannot begin to count")?;
     let endpoint = Endpoint::load(&config.enclave).context("cannot use a channel key")?;
-    let store = Store::open(&config.store).await?;
+    let store = Store::open(&config.store, &config.node).await?;
+    let rules = Arc::new(Rules::load(config.policy.clone()).context("cannot use [policy]")?);
     let access = Access::load(&config).context("cannot use [api.tls]")?;
     let server = Server::bind(&config.api, access.clone()).await?;
     let tpm = Tpm::spawn(&config.tpm)?;
@@ -46,9 +49,19 @@ pub async fn run(
         ima_log: config.tpm.ima_log.clone(),
         pcr_poll: PCR_POLL,
     };
-    let attestor = Attestor::spawn(enclave.clone(), tpm.clone(), settings, ended.clone().ended());
+    let anchor = Anchor::default();
+    let attestor = Attestor::spawn(
+        enclave.clone(),
+        tpm.clone(),
+        store.clone(),
+        anchor.clone(),
+        settings,
+        ended.clone().ended(),
+    );
     let assets = Arc::new(Assets::new(store.clone(), enclave.clone()));
     let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), accept_lost_receipts));
+    let checkpointer = Checkpointer::new(store.clone(), enclave.clone(), Arc::clone(&reconciler), anchor);
+    tokio::spawn(checkpointer.run(ended.clone().ended()));
     tokio::spawn(reconcile_early(Arc::clone(&reconciler), attestor.state()));
     let renew = {
         let attestor = attestor.clone();
@@ -59,6 +72,7 @@ pub async fn run(
         enclave.clone(),
         Arc::clone(&assets),
         Arc::clone(&reconciler),
+        Arc::clone(&rules),
         attestor.state(),
         renew,
     ));

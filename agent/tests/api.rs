@@ -14,6 +14,7 @@ use sealstone_agent::attest::{AttestSettings, Attestor, PCR_POLL};
 use sealstone_agent::config::access::{AccessConfig, ClientConfig, Identity};
 use sealstone_agent::config::api::ApiConfig;
 use sealstone_agent::config::enclave::RawEnclave;
+use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::config::tpm::RawTpm;
 use sealstone_agent::enclave::{Enclave, Endpoint};
 use sealstone_agent::reconcile::Reconciler;
@@ -72,7 +73,8 @@ impl Agent {
 
     async fn with(client: ClientConfig) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("agent.db")).await.unwrap();
+        let store =
+            Store::open(&StoreConfig::sqlite(folder.path().join("agent.db")), "node-1").await.unwrap();
         let key = ChannelKey::generate().unwrap();
         let raw = RawEnclave {
             address: "unix:enclave.sock".to_owned(),

@@ -196,7 +196,9 @@ fn foretold(answer: &DryRun) -> Answer {
     let DryRun { allowed, reasons, policy, request_digest, address, facts } = answer;
     let would = if *allowed { "be signed" } else { "be refused" };
     let mut rows = vec![("would", would.to_owned())];
-    rows.extend(reasons.iter().map(|ReasonBody { code, detail }| ("reason", shown(&format!("{code}: {detail}")))));
+    rows.extend(
+        reasons.iter().map(|ReasonBody { code, detail }| ("reason", shown(&format!("{code}: {detail}")))),
+    );
     rows.push(("request digest", request_digest.to_string()));
     rows.extend(address.as_ref().map(|address| ("from", shown(address))));
     rows.extend([("policy", shown(policy)), ("payload", shown(&facts.to_string()))]);

@@ -67,6 +67,7 @@ pub struct SignBody {
 
 /// How a payload is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum PayloadFormat {
     /// Not at all: the policy must permit it.
@@ -80,11 +81,13 @@ pub enum PayloadFormat {
 
 /// One approver's signature over a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ApprovalBody {
     /// The approver's name in the policy.
     pub approver: String,
     /// Over `lp("sealstone/approval/v1") ‖ lp(approver) ‖ request digest`: 64 bytes, hex.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex64"))]
     pub signature: Signature64,
 }
 
@@ -331,6 +334,7 @@ pub struct Problem {
 
 /// One reason of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct ReasonBody {
     /// Stable.
     pub code: String,
@@ -340,6 +344,7 @@ pub struct ReasonBody {
 
 /// Answer to `POST /v1/sign?dry_run=true`: what would happen now. Nothing is reserved, signed or recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct DryRun {
     /// Whether it would be signed, as far as rules decide.
     pub allowed: bool,
@@ -348,6 +353,7 @@ pub struct DryRun {
     /// Digest of the policy that judged.
     pub policy: String,
     /// Digest of the canonical request, which approvers sign.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex32"))]
     pub request_digest: RequestDigest,
     /// The address that would sign, where the format has addresses.
     pub address: Option<String>,

@@ -1,5 +1,7 @@
 //! Bodies, paths and queries, as checked values; whatever is wrong with them is a problem document.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -10,7 +12,41 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::exchange::TraceId;
+use crate::access::Client;
+use crate::assets::Actor;
 use crate::failure::{Code, Failure};
+
+/// Who asks, in which exchange.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The client.
+    pub(super) client: Arc<Client>,
+    /// Names the exchange.
+    pub(super) trace_id: Arc<str>,
+}
+
+impl Caller {
+    /// As assets and records name it.
+    pub(super) fn actor(&self) -> Actor<'_> {
+        Actor { client: self.client.name(), trace_id: &self.trace_id }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        let client = parts.extensions.get::<Arc<Client>>();
+        let trace = parts.extensions.get::<TraceId>();
+        match (client, trace) {
+            (Some(client), Some(TraceId(trace_id))) => {
+                Ok(Self { client: Arc::clone(client), trace_id: Arc::clone(trace_id) })
+            }
+            _ => Err(Failure::new(Code::Forbidden, "expected a client, found none")),
+        }
+    }
+}
 
 /// A JSON body.
 pub(super) struct Json<T>(pub(super) T);

@@ -36,10 +36,15 @@ static RUN: LazyLock<u32> = LazyLock::new(|| getrandom::u32().unwrap_or_default(
 /// Counts the ids that it makes.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
+/// Names an exchange in logs and records; handlers get it as an extension.
+#[derive(Clone, Debug)]
+pub(super) struct TraceId(pub(super) Arc<str>);
+
 /// Runs one request.
-pub(super) async fn around(request: Request, next: Next) -> Response {
+pub(super) async fn around(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id(request.headers());
+    request.extensions_mut().insert(TraceId(id.as_str().into()));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map_or("none", MatchedPath::as_str);

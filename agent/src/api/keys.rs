@@ -13,7 +13,7 @@ use sealstone_wire::{Epoch, KeyPath, PathText, key_path};
 use serde::Deserialize;
 
 use super::Node;
-use super::body::{Asked, Json, Named};
+use super::body::{Asked, Caller, Json, Named};
 use crate::access::Client;
 use crate::assets::{PUBLIC_KEY_DEADLINE, public_key};
 use crate::enclave::CallError;
@@ -57,26 +57,26 @@ pub(super) async fn list(
 
 pub(super) async fn create(
     State(node): State<Arc<Node>>,
-    Extension(client): Extension<Arc<Client>>,
+    caller: Caller,
     Json(body): Json<AssetBody>,
 ) -> Result<Json<Asset>, Failure> {
     let AssetBody { tenant, asset, algorithm } = body;
-    client.require_tenant(&tenant)?;
+    caller.client.require_tenant(&tenant)?;
     reconciled(&node).await?;
-    let created = node.assets.create(&tenant, &asset, algorithm).await?;
-    tracing::info!(client = client.name(), %tenant, %asset, %algorithm, key_id = %created.key_id, "asset created");
+    let created = node.assets.create(&caller.actor(), &tenant, &asset, algorithm).await?;
+    tracing::info!(client = caller.client.name(), %tenant, %asset, %algorithm, key_id = %created.key_id, "asset created");
     Ok(Json(shown(&created, node.reconciler.unfunded())))
 }
 
 pub(super) async fn rotate(
     State(node): State<Arc<Node>>,
-    Extension(client): Extension<Arc<Client>>,
+    caller: Caller,
     Named((tenant, asset)): Named<(PathText, PathText)>,
 ) -> Result<Json<Asset>, Failure> {
-    client.require_tenant(&tenant)?;
+    caller.client.require_tenant(&tenant)?;
     reconciled(&node).await?;
-    let rotated = node.assets.rotate(&tenant, &asset).await?;
-    tracing::info!(client = client.name(), %tenant, %asset, epoch = %rotated.epoch, key_id = %rotated.key_id, "asset rotated");
+    let rotated = node.assets.rotate(&caller.actor(), &tenant, &asset).await?;
+    tracing::info!(client = caller.client.name(), %tenant, %asset, epoch = %rotated.epoch, key_id = %rotated.key_id, "asset rotated");
     Ok(Json(shown(&rotated, node.reconciler.unfunded())))
 }
 
@@ -125,7 +125,8 @@ async fn reconciled(node: &Node) -> Result<(), Failure> {
 }
 
 fn shown(asset: &AssetEpoch, unfunded: bool) -> Asset {
-    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since } = asset.clone();
+    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since, retired_at: _ } =
+        asset.clone();
     Asset {
         tenant,
         asset,

@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -14,8 +13,7 @@ use sealstone_wire::reply::Status;
 use serde::{Deserialize, Serialize};
 
 use super::Node;
-use super::body::{Asked, Json, JsonBytes};
-use crate::access::Client;
+use super::body::{Asked, Caller, Json, JsonBytes};
 use crate::attest::AttestError;
 use crate::failure::{Code, Failure};
 
@@ -62,19 +60,20 @@ pub(super) async fn manifest(State(node): State<Arc<Node>>) -> Result<impl IntoR
 
 pub(super) async fn apply_manifest(
     State(node): State<Arc<Node>>,
+    caller: Caller,
     Asked(ManifestQuery { provision }): Asked<ManifestQuery>,
     JsonBytes(envelope): JsonBytes,
 ) -> Result<Json<Status>, Failure> {
-    let applied = to_the_end(async move { node.attestor.apply_manifest(envelope.to_vec(), provision).await });
+    let applied = to_the_end(async move {
+        node.attestor.apply_manifest(&caller.actor(), envelope.to_vec(), provision).await
+    });
     applied.await.map(Json)
 }
 
-pub(super) async fn lock(
-    State(node): State<Arc<Node>>,
-    Extension(client): Extension<Arc<Client>>,
-) -> Result<Json<Locked>, Failure> {
-    to_the_end(async move { node.attestor.lock().await }).await?;
-    tracing::warn!(client = client.name(), "locked by its operator");
+pub(super) async fn lock(State(node): State<Arc<Node>>, caller: Caller) -> Result<Json<Locked>, Failure> {
+    let client = caller.client.name().to_owned();
+    to_the_end(async move { node.attestor.lock(&caller.actor()).await }).await?;
+    tracing::warn!(client, "locked by its operator");
     Ok(Json(Locked { locked: true }))
 }
 

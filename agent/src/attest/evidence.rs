@@ -31,6 +31,7 @@ pub(super) async fn take(
     tpm: &Tpm,
     settings: &AttestSettings,
     manifest: &VerifiedManifest,
+    checkpoint: Vec<u8>,
     nonce: Nonce,
 ) -> Result<Evidence, AttestError> {
     let report = match enclave.call(Request::Report, DEADLINE).await? {
@@ -41,10 +42,9 @@ pub(super) async fn take(
     if verified.report().manifest != manifest.digest() {
         return Err(AttestError::ManifestChanged);
     }
-    let checkpoint = Vec::new();
     let statement =
         statement(Purpose::Evidence, nonce.as_bytes(), verified.digest(), manifest.digest(), &checkpoint)
-            .expect("a nonce of at most 64 bytes and no checkpoint fit");
+            .expect("a nonce of at most 64 bytes and a checkpoint fit");
     let identity = tpm.identity().await?;
     let quote = tpm.quote(&manifest.manifest().quote_selection(), *statement.as_bytes()).await?;
     Ok(Evidence {

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use sealstone_attestation::audit::{Record, RecordKind};
 use sealstone_attestation::{Evidence, Nonce, PcrValues, UnixTime, VerifiedManifest};
 use sealstone_wire::reply::{Session, Status};
 use sealstone_wire::request::Request;
@@ -24,9 +25,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub use error::AttestError;
 
+use crate::assets::Actor;
+use crate::audit::{self, Anchor};
 use crate::backoff::{BackOff, between};
 use crate::clock;
 use crate::enclave::{Connection, Enclave};
+use crate::store::Store;
 use crate::tpm::{Selection, Tpm};
 use kept::KeptManifest;
 
@@ -91,6 +95,8 @@ pub struct Attestor(Arc<Shared>);
 struct Shared {
     enclave: Enclave,
     tpm: Tpm,
+    store: Store,
+    anchor: Anchor,
     settings: AttestSettings,
     kept: KeptManifest,
     state: watch::Sender<AttestState>,
@@ -101,16 +107,21 @@ struct Shared {
 }
 
 impl Attestor {
-    /// Starts the loop; it ends when `shutdown` does. Must be called within a tokio runtime.
+    /// Starts the loop; it ends when `shutdown` does. What comes of it is recorded in `store`, and each quote binds the
+    /// log's newest checkpoint. Must be called within a tokio runtime.
     pub fn spawn(
         enclave: Enclave,
         tpm: Tpm,
+        store: Store,
+        anchor: Anchor,
         settings: AttestSettings,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Self {
         let attestor = Self(Arc::new(Shared {
             enclave,
             tpm,
+            store,
+            anchor,
             kept: KeptManifest::new(&settings.state_dir),
             settings,
             state: watch::Sender::new(AttestState::Starting),
@@ -157,6 +168,7 @@ impl Attestor {
     /// force; apply it again.
     pub async fn apply_manifest(
         &self,
+        by: &Actor<'_>,
         envelope: Vec<u8>,
         provision_as: Option<String>,
     ) -> Result<Status, AttestError> {
@@ -175,6 +187,8 @@ impl Attestor {
             if in_force { Ok(status) } else { round::apply(enclave, tpm, &envelope, provision_as).await };
         if let Ok(status) = &applied {
             self.kept(status)?;
+            let act = by.act(RecordKind::ManifestApplied);
+            self.record(Record { manifest: Some(manifest.digest()), ..audit::act(act, "") }).await;
         }
         self.kick();
         applied
@@ -184,13 +198,16 @@ impl Attestor {
     ///
     /// # Errors
     /// See [`AttestError`]; then the node may still be unlocked.
-    pub async fn lock(&self) -> Result<(), AttestError> {
+    pub async fn lock(&self, by: &Actor<'_>) -> Result<(), AttestError> {
         let _changing = self.0.changing.lock().await;
         // First the flag: the loop must not unlock what was just locked.
         self.0.locked_by_operator.store(true, Ordering::Release);
         let locked = round::expect_done(&self.0.enclave, Request::Lock).await;
         match &locked {
-            Ok(()) => self.fail(&AttestError::LockedByOperator),
+            Ok(()) => {
+                self.fail(&AttestError::LockedByOperator);
+                self.record(audit::act(by.act(RecordKind::Locked), "")).await;
+            }
             Err(_) => self.0.locked_by_operator.store(false, Ordering::Release),
         }
         locked
@@ -201,9 +218,9 @@ impl Attestor {
     /// # Errors
     /// See [`AttestError`].
     pub async fn evidence(&self, nonce: Nonce) -> Result<Evidence, AttestError> {
-        let Shared { enclave, tpm, settings, .. } = &*self.0;
+        let Shared { enclave, tpm, settings, anchor, .. } = &*self.0;
         let manifest = self.manifest().await?;
-        evidence::take(enclave, tpm, settings, &manifest, nonce).await
+        evidence::take(enclave, tpm, settings, &manifest, anchor.newest().await, nonce).await
     }
 
     fn kept(&self, status: &Status) -> Result<Arc<VerifiedManifest>, AttestError> {
@@ -236,6 +253,14 @@ impl Attestor {
             match self.attest(generation).await {
                 Ok(opened) => {
                     back_off.reset();
+                    let session = &opened.session;
+                    let record = audit::base(
+                        clock::now_ms(),
+                        RecordKind::Attested,
+                        format!("state {}", session.state),
+                    );
+                    let (session, binding) = (Some(session.id), Some(session.binding));
+                    self.record(Record { session, binding, ..record }).await;
                     self.announce(AttestState::Ready {
                         session: opened.session.clone(),
                         era: opened.era,
@@ -265,7 +290,10 @@ impl Attestor {
                         tracing::warn!(%error, "the session could not be renewed yet");
                     } else {
                         open = None;
-                        self.fail(&error);
+                        if self.fail(&error) {
+                            let record = audit::base(clock::now_ms(), RecordKind::AttestationFailed, "");
+                            self.record(Record { code: Some(error.code().to_owned()), ..record }).await;
+                        }
                     }
                     let mut again = Instant::now() + back_off.wait();
                     if let Some(open) = &open {
@@ -285,7 +313,7 @@ impl Attestor {
     /// Whatever it takes to open a session from where the enclave is now.
     async fn attest(&self, generation: u64) -> Result<Open, AttestError> {
         let _changing = self.0.changing.lock().await;
-        let Shared { enclave, tpm, .. } = &*self.0;
+        let Shared { enclave, tpm, anchor, .. } = &*self.0;
         let status = if self.0.locked_by_operator.load(Ordering::Acquire) {
             return Err(AttestError::LockedByOperator);
         } else {
@@ -293,7 +321,7 @@ impl Attestor {
         };
         let manifest = self.kept(&status)?;
         let started = Instant::now();
-        let (session, pcrs) = round::open_session(enclave, tpm, generation, &manifest).await?;
+        let (session, pcrs) = round::open_session(enclave, tpm, generation, &manifest, anchor).await?;
         let life = manifest.manifest().session_ttl();
         let selection = manifest.manifest().quote_selection();
         Ok(Open { session, era: status.era, generation, selection, pcrs, life, ends: started + life })
@@ -312,7 +340,8 @@ impl Attestor {
         }
     }
 
-    fn fail(&self, error: &AttestError) {
+    /// Says why there is no session; `true` if that is news.
+    fn fail(&self, error: &AttestError) -> bool {
         if matches!(error, AttestError::Unprovisioned) {
             return self.announce(AttestState::Unprovisioned);
         }
@@ -321,10 +350,18 @@ impl Attestor {
             AttestState::Failed { code: earlier, since, .. } if *earlier == code => *since,
             _ => clock::now(),
         };
-        self.announce(AttestState::Failed { code, detail, since });
+        self.announce(AttestState::Failed { code, detail, since })
     }
 
-    fn announce(&self, news: AttestState) {
+    /// Records what came of a quote, a manifest or a lock. None of them signs anything; what signs fails without its
+    /// record.
+    async fn record(&self, record: Record) {
+        if let Err(error) = self.0.store.append(audit::row(&record)).await {
+            tracing::error!(error = %crate::logging::chain(&error), kind = %record.kind, "not recorded");
+        }
+    }
+
+    fn announce(&self, news: AttestState) -> bool {
         self.0.state.send_if_modified(|state| {
             if *state == news {
                 return false;
@@ -339,7 +376,7 @@ impl Attestor {
             }
             *state = news;
             true
-        });
+        })
     }
 }
 

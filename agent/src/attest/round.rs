@@ -8,6 +8,7 @@ use sealstone_wire::reply::{Phase, Reply, Session, Status};
 use sealstone_wire::request::Request;
 
 use super::AttestError;
+use crate::audit::Anchor;
 use crate::enclave::{CallError, Enclave};
 use crate::tpm::Tpm;
 
@@ -67,7 +68,10 @@ pub(super) async fn open_session(
     tpm: &Tpm,
     generation: u64,
     manifest: &VerifiedManifest,
+    anchor: &Anchor,
 ) -> Result<(Session, PcrValues), AttestError> {
+    // The enclave refuses a checkpoint that is older than the newest when it gave the challenge.
+    let checkpoint = anchor.hold().await;
     let (nonce, report) = match enclave.call_in(generation, Request::Challenge, DEADLINE).await? {
         Reply::Challenge { nonce, report } => (nonce, VerifiedReport::parse(&report)?),
         other => return Err(CallError::unexpected("a challenge", &other).into()),
@@ -75,11 +79,14 @@ pub(super) async fn open_session(
     if report.report().manifest != manifest.digest() {
         return Err(AttestError::ManifestChanged);
     }
-    let statement = statement(Purpose::Session, &nonce, report.digest(), manifest.digest(), b"")
-        .expect("a nonce of 32 bytes and no checkpoint fit");
+    let statement = statement(Purpose::Session, &nonce, report.digest(), manifest.digest(), &checkpoint)
+        .expect("a nonce of 32 bytes and a checkpoint fit");
     let quote = tpm.quote(&manifest.manifest().quote_selection(), *statement.as_bytes()).await?;
     let pcrs = quote.pcrs.clone();
-    match enclave.call_in(generation, Request::Attest { quote, checkpoint: Vec::new() }, DEADLINE).await? {
+    match enclave
+        .call_in(generation, Request::Attest { quote, checkpoint: checkpoint.clone() }, DEADLINE)
+        .await?
+    {
         Reply::Session(session) => Ok((session, pcrs)),
         other => Err(CallError::unexpected("a session", &other).into()),
     }

@@ -2,7 +2,10 @@
 //!
 //! The store writes records in the transaction of what they record; [`checkpointer`] shows them to the enclave.
 
-pub mod checkpointer;
+mod checkpointer;
+mod log;
 mod records;
 
-pub use records::{Act, act, base, decision, refusal, row, signature};
+pub use checkpointer::{Anchor, Checkpointer};
+pub use log::Log;
+pub use records::{Act, SIGNER, act, base, decision, of_epoch, of_reservation, refusal, row, signature};

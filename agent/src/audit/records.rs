@@ -7,7 +7,7 @@ use sealstone_attestation::{PolicyDigest, Receipt, Sha256Digest};
 use sealstone_wire::PathText;
 
 use crate::signing::SignCommand;
-use crate::store::AuditRow;
+use crate::store::{AssetEpoch, AuditRow, Reservation};
 
 /// Which signer, as records and answers say it.
 pub const SIGNER: &str = "enclave";
@@ -121,6 +121,28 @@ pub fn signature(record: Record, receipt: &Receipt) -> Record {
         signer: Some(SIGNER.to_owned()),
         session: Some(receipt.session),
         receipt: Some(ReceiptReference::of(receipt)),
+        ..record
+    }
+}
+
+/// With the key of an asset's epoch.
+#[must_use]
+pub fn of_epoch(record: Record, epoch: &AssetEpoch) -> Record {
+    Record { key_id: Some(epoch.key_id), epoch: Some(epoch.epoch.0), binding: Some(epoch.binding), ..record }
+}
+
+/// With what is kept of a reservation.
+#[must_use]
+pub fn of_reservation(record: Record, reservation: &Reservation) -> Record {
+    let Reservation { nonce, request, policy, .. } = reservation;
+    let (tenant, sender) = nonce.sender.parts().unzip();
+    Record {
+        tenant: tenant.map(str::to_owned),
+        sender: sender.map(str::to_owned),
+        chain_id: Some(nonce.chain_id),
+        nonce: Some(nonce.nonce),
+        request: Some(*request),
+        policy: policy.map(Sha256Digest::from_bytes),
         ..record
     }
 }

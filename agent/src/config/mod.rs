@@ -5,6 +5,8 @@ pub mod api;
 pub mod enclave;
 mod field;
 pub mod log;
+pub mod policy;
+pub mod store;
 pub mod tpm;
 
 use std::path::{Path, PathBuf};
@@ -32,17 +34,12 @@ struct RawConfig {
     api: api::RawApi,
     #[serde(default)]
     access: access::RawAccess,
-    store: RawStore,
+    policy: policy::RawPolicy,
+    store: store::RawStore,
     #[serde(default)]
     state: RawState,
     #[serde(default)]
     log: log::RawLog,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawStore {
-    path: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -70,8 +67,10 @@ pub struct Config {
     pub api: api::ApiConfig,
     /// Who they are and what they may do.
     pub access: access::AccessConfig,
-    /// The store's database file.
-    pub store: PathBuf,
+    /// The rules that requests are judged by.
+    pub policy: policy::PolicyConfig,
+    /// The store.
+    pub store: store::StoreConfig,
     /// Where the agent keeps the TPM's key blobs and the manifest.
     pub state_dir: PathBuf,
     /// Logs.
@@ -96,7 +95,7 @@ impl Config {
 
 impl RawConfig {
     fn check(self, base: &Path) -> Result<Config, FieldError> {
-        let Self { node, enclave, tpm, api, access, store, state, log } = self;
+        let Self { node, enclave, tpm, api, access, policy, store, state, log } = self;
         if node.is_empty() || node.len() > NODE_BYTES_MAX {
             return Err(FieldError::new(
                 "node",
@@ -110,7 +109,8 @@ impl RawConfig {
             tpm: tpm.check(base, &state_dir)?,
             api: api.check(base)?,
             access: access.check()?,
-            store: base.join(store.path),
+            policy: policy.check(base),
+            store: store.check(base, std::env::var("DATABASE_URL").ok())?,
             state_dir,
             log: log.check()?,
         })
@@ -160,10 +160,11 @@ mod tests {
     #[test]
     fn a_short_file_gets_the_defaults_and_paths_beside_it() {
         let config = load(GOOD).unwrap();
+        let store = config.store.path().unwrap();
         assert_eq!(config.access.clients[0].identity, access::Identity::User(0));
         assert!(config.api.tls.is_none());
-        assert!(config.store.is_absolute() && config.store.ends_with("agent.db"));
-        assert_eq!(config.state_dir, config.store.parent().unwrap().join("."));
+        assert!(store.is_absolute() && store.ends_with("agent.db"));
+        assert_eq!(config.state_dir, store.parent().unwrap().join("."));
         assert_eq!(config.log.format, log::LogFormat::Text);
     }
 

@@ -5,10 +5,8 @@ use sealstone_wire::api::{ReceiptName, SignAnswer};
 use sealstone_wire::reply::{Session, Signed};
 
 use super::SignCommand;
+use crate::audit::SIGNER;
 use crate::store::{Recorded, ReservedKey};
-
-/// Who signs, as answers say it.
-const SIGNER: &str = "enclave";
 
 /// Bytes of the request digest that name a reservation to clients.
 const REQUEST_ID_BYTES: usize = 16;

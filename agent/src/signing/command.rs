@@ -166,11 +166,19 @@ impl SignCommand {
         idempotency.clone().map(|key| IdempotencyKey { client: client.clone(), key })
     }
 
+    /// Whether somebody reads the payload.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.format != Format::Opaque
+    }
+
     /// Whose it is, and the asset or the session's sender.
     #[must_use]
     pub fn named(&self) -> (&PathText, &PathText) {
         match &self.signer {
-            Signer::Asset { tenant, asset: name } | Signer::Session { tenant, sender: name, .. } => (tenant, name),
+            Signer::Asset { tenant, asset: name } | Signer::Session { tenant, sender: name, .. } => {
+                (tenant, name)
+            }
         }
     }
 }
@@ -213,9 +221,9 @@ fn hash_of(format: Format, asked: Option<HashName>) -> Result<HashName, Failure>
         Format::Solana => HashName::Sha256,
     };
     match asked {
-        Some(asked) if asked != demanded => {
-            Err(bad(format!("hash: expected none, or the one that the format {format} demands, found another")))
-        }
+        Some(asked) if asked != demanded => Err(bad(format!(
+            "hash: expected none, or the one that the format {format} demands, found another"
+        ))),
         _ => Ok(demanded),
     }
 }
@@ -438,8 +446,13 @@ mod tests {
     #[test]
     fn a_chain_s_own_hash_need_not_be_named() {
         for (format, expected) in [("evm", true), ("solana", false), ("opaque", false)] {
-            let body = format!(r#"{{"tenant":"a","asset":"b","nonce":1,"payload":"00","format":"{format}"}}"#);
-            assert_eq!(matches!(parse(&body).unwrap().payload, Payload::MessageKeccak(_)), expected, "{format}");
+            let body =
+                format!(r#"{{"tenant":"a","asset":"b","nonce":1,"payload":"00","format":"{format}"}}"#);
+            assert_eq!(
+                matches!(parse(&body).unwrap().payload, Payload::MessageKeccak(_)),
+                expected,
+                "{format}"
+            );
         }
     }
 

@@ -81,7 +81,10 @@ fn read(command: &SignCommand, key: Option<&PublicKey>) -> Result<(Facts, Option
         _ if command.format == Format::Opaque => return Ok((Facts::opaque(), None)),
         Payload::Message(bytes) | Payload::MessageKeccak(bytes) => bytes,
         Payload::Digest(_) => {
-            return Err(refused(Code::PayloadUnsuitable, "expected a payload to read, found a digest".to_owned()));
+            return Err(refused(
+                Code::PayloadUnsuitable,
+                "expected a payload to read, found a digest".to_owned(),
+            ));
         }
     };
     let key = key.ok_or_else(|| {

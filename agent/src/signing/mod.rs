@@ -6,30 +6,36 @@
 mod answer;
 mod check;
 mod command;
+mod decide;
 mod flights;
+mod judge;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use sealstone_attestation::audit::{Record, RecordKind};
+use sealstone_wire::KeyPath;
 use sealstone_wire::api::SignAnswer;
 use sealstone_wire::reply::{RefusalCode, Reply, Session, Signed};
 use sealstone_wire::request::{Request, SignRequest};
-use sealstone_wire::{KeyPath, key_path};
 use tokio::sync::{Semaphore, watch};
 
 use crate::assets::Assets;
 use crate::attest::AttestState;
-use crate::clock;
+use crate::audit;
+use crate::clock::{self, SteadyClock};
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure, open_session};
 use crate::reconcile::{Reconciler, Settled};
-use crate::store::{Answer, NonceKey, Reserve, Reserved, ReservedKey, Store, StoreError};
+use crate::rulebook::Rules;
+use crate::store::{Answer, Answered, NonceKey, Reserved, ReservedKey, Store, StoreError};
 
 use answer::{answer, recorded};
 use check::Expected;
+use decide::Decided;
 use flights::Flights;
 
-pub use command::{IDEMPOTENCY_KEY_MAX, SignCommand, Signer, suits};
+pub use command::{Asker, IDEMPOTENCY_KEY_MAX, SignCommand, Signer, suits};
 
 /// Signatures under way at once. Below what the enclave queues, so that signing alone never makes it refuse, and
 /// what is left over serves the rest.
@@ -52,6 +58,8 @@ pub struct Signing {
     enclave: Enclave,
     assets: Arc<Assets>,
     reconciler: Arc<Reconciler>,
+    rules: Arc<Rules>,
+    clock: SteadyClock,
     attestation: watch::Receiver<AttestState>,
     /// Asks for a new session now.
     renew: Box<dyn Fn() + Send + Sync>,
@@ -67,6 +75,7 @@ impl Signing {
         enclave: Enclave,
         assets: Arc<Assets>,
         reconciler: Arc<Reconciler>,
+        rules: Arc<Rules>,
         attestation: watch::Receiver<AttestState>,
         renew: impl Fn() + Send + Sync + 'static,
     ) -> Self {
@@ -75,6 +84,8 @@ impl Signing {
             enclave,
             assets,
             reconciler,
+            rules,
+            clock: SteadyClock::default(),
             attestation,
             renew: Box::new(renew),
             slots: Semaphore::new(IN_FLIGHT_MAX),
@@ -115,29 +126,19 @@ impl Signing {
                         Ok(Arc::new(answer(&command, &recorded, self.reconciler.unfunded())))
                     }
                     Some(Reserved::NonceUsed) => Err(nonce_used(&command.nonce)),
+                    Some(Reserved::Voided) => Err(voided(&command.nonce)),
                     _ => Err(failure),
                 };
             }
         };
-        let key = self.choose_key(&command, &attested).await?;
-        let reserve = Reserve {
-            nonce: command.nonce.clone(),
-            request: command.request,
-            key,
-            idempotency: command.idempotency.clone(),
-            now: clock::now(),
-        };
-        match self.store.reserve(reserve).await? {
-            Reserved::Fresh { id } => self.have_signed(command, id, key, true, &attested).await,
-            Reserved::Open(open) => self.have_signed(command, open.id, open.key, false, &attested).await,
-            Reserved::Answered(recorded) => {
+        match self.reserve(&command, &attested).await? {
+            Decided::Sign { id, key, fresh, policy } => {
+                let record = audit::decision(clock::now_ms(), RecordKind::Signed, &command, Some(policy));
+                self.have_signed(command, Held { id, key, fresh, record }, &attested).await
+            }
+            Decided::Answered(recorded) => {
                 Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)))
             }
-            Reserved::NonceUsed => Err(nonce_used(&command.nonce)),
-            Reserved::KeyReused => Err(Failure::new(
-                Code::IdempotencyKeyReused,
-                "expected this idempotency key with the request that it named first, found another request",
-            )),
         }
     }
 
@@ -149,43 +150,12 @@ impl Signing {
         Ok(Attested { session: session.clone(), settled })
     }
 
-    /// Which key signs if the nonce is free.
-    async fn choose_key(&self, command: &SignCommand, attested: &Attested) -> Result<ReservedKey, Failure> {
-        match &command.signer {
-            Signer::Asset { tenant, asset } => {
-                let asset = self.assets.newest(tenant, asset).await?;
-                suits(asset.algorithm, &command.payload)?;
-                Ok(ReservedKey::Asset { epoch: asset.epoch })
-            }
-            Signer::Session { .. } => {
-                let generation = attested.settled.generation;
-                let now_ms = match self.enclave.call_in(generation, Request::Clock, SIGN_DEADLINE).await? {
-                    Reply::Clock { now_ms } => now_ms,
-                    other => return Err(CallError::unexpected("a clock", &other).into()),
-                };
-                Ok(ReservedKey::Session {
-                    hour: key_path::hour_of(now_ms / 1000),
-                    binding: attested.session.binding,
-                    issued_at_ms: now_ms,
-                })
-            }
-        }
-    }
-
-    /// From the reservation to the recorded answer. `fresh` says that this request made the reservation just now,
-    /// so that nothing else can have been written to the enclave for it.
-    async fn have_signed(
-        &self,
-        command: SignCommand,
-        reservation: i64,
-        key: ReservedKey,
-        fresh: bool,
-        attested: &Attested,
-    ) -> Outcome {
-        let (request, expected, command) = match self.compose(command, key, &attested.settled).await {
+    /// From the reservation to the recorded answer.
+    async fn have_signed(&self, command: SignCommand, held: Held, attested: &Attested) -> Outcome {
+        let (request, expected, command) = match self.compose(command, held.key, &attested.settled).await {
             Ok(composed) => composed,
             Err(failure) => {
-                self.release(reservation, fresh).await;
+                self.release(&held).await;
                 return Err(failure);
             }
         };
@@ -197,7 +167,7 @@ impl Signing {
                 return Err(CallError::unexpected("a signature", &other).into());
             }
             Err(error) => {
-                self.after_error(&error, reservation, fresh).await;
+                self.after_error(&error, &held).await;
                 return Err(error.into());
             }
         };
@@ -212,14 +182,23 @@ impl Signing {
             self.reconciler.doubt();
             return Err(failure);
         }
-        let recorded = recorded(&signed, key, &attested.session);
+        let recorded = recorded(&signed, held.key, &attested.session);
         let Signed { public_key, digest, recovery_id, receipt, .. } = *signed;
         let attested_until = recorded.attested_until;
-        let stored = Answer { reservation, receipt, public_key, digest, recovery_id, attested_until };
+        let record = Record { time_ms: clock::now_ms(), ..held.record };
+        let audit = audit::row(&audit::signature(record, &receipt.receipt));
+        let reservation = held.id;
+        let stored = Answer { reservation, receipt, public_key, digest, recovery_id, attested_until, audit };
         match self.store.answer(stored).await {
-            // A signature came after its caller had given up, and nobody has recorded it.
-            Ok(behind) if behind > BEHIND_MAX => self.reconciler.doubt(),
-            Ok(_) => {}
+            Ok(Answered { behind, voided: is_voided }) => {
+                // A signature came after its caller had given up, and nobody has recorded it.
+                if behind > BEHIND_MAX {
+                    self.reconciler.doubt();
+                }
+                if is_voided {
+                    return Err(voided(&command.nonce));
+                }
+            }
             Err(error) => {
                 // It was signed and is not recorded: the same request, or reconciliation, completes it.
                 self.reconciler.doubt();
@@ -288,27 +267,41 @@ impl Signing {
 
     /// The nonce is free again only if surely nothing was signed: the request was not written, or the enclave, to
     /// which it was written for the first time, refused it before signing.
-    async fn after_error(&self, error: &CallError, reservation: i64, fresh: bool) {
+    async fn after_error(&self, error: &CallError, held: &Held) {
         match error {
-            CallError::NotSent { .. } => self.release(reservation, fresh).await,
+            CallError::NotSent { .. } => self.release(held).await,
             CallError::Lost { .. } | CallError::Unexpected { .. } => self.reconciler.doubt(),
             CallError::Refused(refusal) => {
                 if refusal.code == RefusalCode::NoSession {
                     (self.renew)();
                 }
                 if !matches!(refusal.code, RefusalCode::ShuttingDown | RefusalCode::Internal) {
-                    self.release(reservation, fresh).await;
+                    self.release(held).await;
                 }
             }
         }
     }
 
-    async fn release(&self, reservation: i64, fresh: bool) {
-        if fresh && let Err(error) = self.store.release(reservation).await {
+    async fn release(&self, held: &Held) {
+        let Held { id, key: _, fresh, record } = held;
+        let record = Record { time_ms: clock::now_ms(), kind: RecordKind::Released, ..record.clone() };
+        let record = audit::row(&record);
+        if *fresh && let Err(error) = self.store.release(*id, record).await {
             // It stays with its request, which may resume it.
             tracing::warn!(error = %crate::logging::chain(&error), "a reservation could not be released");
         }
     }
+}
+
+/// A reservation under way.
+struct Held {
+    id: i64,
+    /// With which key.
+    key: ReservedKey,
+    /// Whether this request made it just now, so that nothing else can have been written to the enclave for it.
+    fresh: bool,
+    /// What a record says of it.
+    record: Record,
 }
 
 /// What a signature is made in.
@@ -329,6 +322,17 @@ fn not_recorded(error: StoreError) -> Failure {
             ),
         ),
     }
+}
+
+fn voided(nonce: &NonceKey) -> Failure {
+    Failure::new(
+        Code::NonceVoided,
+        format!(
+            "expected nonce {} of this sender on chain {} to be this request's to sign, found that it was voided; use \
+             another nonce",
+            nonce.nonce, nonce.chain_id
+        ),
+    )
 }
 
 fn nonce_used(nonce: &NonceKey) -> Failure {

@@ -82,6 +82,54 @@ pub enum StoreError {
         /// The sequence.
         sequence: u64,
     },
+    /// The database server cannot be reached, or cannot be spoken with.
+    #[error("expected the database server to answer, found that it does not; jobs wait for {waited_s} s")]
+    Unreachable {
+        /// How long jobs waited.
+        waited_s: u64,
+        /// What went wrong last.
+        #[source]
+        source: Arc<StoreError>,
+    },
+    /// The server is a standby, which takes no writes.
+    #[error("expected the primary server, found a standby; name the primary in the store's url")]
+    Standby,
+    /// Another agent of the same name took the node over. This one never writes again.
+    #[error(
+        "expected to be the only agent of this node, found that another agent of the same name was started since; \
+         stop one of them, and start this one again if it is to go on"
+    )]
+    TakenOver,
+    /// The database lacks transactions that were committed: it was restored, or a standby without them was promoted.
+    #[error(
+        "expected transaction {expected} of this node, found {found} as the newest: the database lost what it had \
+         committed; start the agent again, which compares the store with the enclave"
+    )]
+    LostCommits {
+        /// The newest that was committed.
+        expected: i64,
+        /// The newest that the database has.
+        found: i64,
+    },
+    /// The migration needs rights that this role lacks.
+    #[error(
+        "expected store version {known}, found {found}; run `sealstone-agent --migrate` as the owner of the schema"
+    )]
+    Outdated {
+        /// The version that this release needs.
+        known: i64,
+        /// The store's; 0 if there is none.
+        found: i64,
+    },
+    /// A text with a NUL, which PostgreSQL cannot hold.
+    #[error("expected a text without NUL characters; choose another name")]
+    NulInText,
+    /// A record that is too long for the log.
+    #[error("expected a record of at most {} bytes, found {found}", super::audit::LEAF_MAX)]
+    RecordTooLong {
+        /// Its bytes.
+        found: usize,
+    },
     /// The writer has ended.
     #[error("the store is closed")]
     Closed,

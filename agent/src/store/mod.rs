@@ -1,103 +1,215 @@
-//! The agent's memory: which nonce was given to which request, and what each was answered.
+//! The agent's memory: which nonce was given to which request, what each was answered, and the record of all of it.
 //!
-//! SQLite in write-ahead mode with an fsync at each commit. One [`writer`] groups what waits into one
-//! transaction; every method here returns after its change is durable. `docs/schema.md` describes the tables.
+//! On SQLite, a file of this agent alone, or on PostgreSQL, which several agents share. One [`writer`] groups what
+//! waits into one transaction; every method here that changes something returns after that is durable.
+//! `docs/schema.md` describes the tables.
 
-mod batch;
+mod answer;
+mod audit;
+mod database;
+mod demand;
 mod error;
-mod open;
+mod fast;
+mod foresee;
+mod job;
+mod other;
 mod progress;
+mod read;
+mod reservation;
+mod reserve;
 mod rows;
+mod transaction;
+mod tree;
+mod windows;
 mod writer;
 
-use std::collections::BTreeMap;
-use std::path::Path;
-
-use sealstone_attestation::{RequestDigest, UnixTime};
-use sealstone_wire::{Epoch, PathText};
-use sqlx::Row;
-use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
+use sealstone_attestation::UnixTime;
+use sealstone_wire::PathText;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::store::{Location, StoreConfig};
+
+pub use audit::{AuditEntry, AuditPlace, AuditQuery, AuditRow, CheckpointRow, LEAF_MAX};
+pub use demand::{Demand, RefusedDemand};
 pub use error::StoreError;
 pub use progress::Progress;
+pub use read::{AssetQuery, PAGE_MAX};
+pub use reservation::{
+    NoncesReleased, RELEASED_MAX, ReleaseNonces, Reservation, ReservationQuery, ReservationState, Voided,
+};
 pub use rows::{
-    Answer, AssetEpoch, IdempotencyKey, NonceKey, OpenReservation, Recorded, Reserve, Reserved, ReservedKey,
-    Sender,
+    Answer, Answered, AssetEpoch, IdempotencyKey, NonceKey, OpenReservation, Recorded, Reserve, Reserved,
+    ReservedKey, Sender,
 };
 
-use rows::{RESERVATION_COLUMNS, Standing, bits, ordered, reservation_from_row, unsigned};
-use writer::{Ask, Job, Writer};
-
-/// Connections that only read: listings and counts are rare, and each connection is a thread and a cache.
-const READERS_MAX: u32 = 2;
+use database::postgres::{Pool, Server};
+use database::sqlite::Sqlite;
+use database::{Connection, Readers, Value};
+use job::{Ask, Job, Other, Scope};
+use transaction::State;
+use writer::Writer;
 
 /// The store. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Store {
     jobs: mpsc::Sender<Job>,
-    readers: SqlitePool,
+    /// The node's number.
+    node: i64,
+    /// Of the database that is written to.
+    readers: Readers,
+    /// Of a replica, if there is one: for what may be a moment old.
+    listings: Readers,
 }
 
 impl Store {
-    /// Opens or creates the store; brings an older one to this release's version.
+    /// Opens or creates the store for the node of this name; brings an older one to this release's version. On
+    /// PostgreSQL an agent of the same name that runs already never writes again.
     ///
     /// # Errors
-    /// [`StoreError`]: the folder cannot be written, another process holds the store, the file is something else,
-    /// or a newer release wrote it.
-    pub async fn open(path: &Path) -> Result<Self, StoreError> {
-        let (mut connection, lock) = open::open(path).await?;
-        let next_id = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM reservations")
-            .fetch_one(&mut connection)
-            .await?;
-        Ok(Self::start(connection, lock, path, next_id))
+    /// [`StoreError`]: the folder cannot be written, another process holds the store, the database is something else,
+    /// a newer release wrote it, or it does not keep what it commits.
+    pub async fn open(config: &StoreConfig, node: &str) -> Result<Self, StoreError> {
+        match config.location() {
+            Location::Sqlite(path) => {
+                let database = Sqlite::open(path, node).await?;
+                let readers = Readers::Sqlite(Sqlite::readers(path));
+                Self::start(Connection::Sqlite(Box::new(database)), readers.clone(), readers).await
+            }
+            Location::Postgres { primary, replica } => {
+                database::postgres::migrate(primary.clone()).await?;
+                let server = Server::take_over(primary.clone(), node).await?;
+                let (connection, state, _) = Writer::connect(&server, None).await?;
+                let readers = Readers::Postgres(Pool::new(primary.clone()));
+                let listings = match replica {
+                    Some(replica) => Readers::Postgres(Pool::new(replica.clone())),
+                    None => readers.clone(),
+                };
+                Ok(Self::spawn(connection, state, readers, listings))
+            }
+        }
     }
 
-    fn start(connection: SqliteConnection, lock: open::Lock, path: &Path, next_id: i64) -> Self {
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .connect_lazy_with(open::reader_options(path));
+    /// Brings a PostgreSQL store to this release's version, as the owner of its schema; makes a SQLite store.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub async fn migrate(config: &StoreConfig, node: &str) -> Result<(), StoreError> {
+        match config.location() {
+            Location::Sqlite(path) => Sqlite::open(path, node).await.map(drop),
+            Location::Postgres { primary, .. } => database::postgres::migrate(primary.clone()).await,
+        }
+    }
+
+    async fn start(
+        mut connection: Connection,
+        readers: Readers,
+        listings: Readers,
+    ) -> Result<Self, StoreError> {
+        let state = State::load(&mut connection, 0, None).await?;
+        Ok(Self::spawn(connection, state, readers, listings))
+    }
+
+    fn spawn(connection: Connection, state: State, readers: Readers, listings: Readers) -> Self {
+        let node = state.node;
         let (jobs, queue) = mpsc::channel(writer::QUEUE_MAX);
-        tokio::spawn(Writer::new(connection, lock, queue, next_id).run());
-        Self { jobs, readers }
+        tokio::spawn(Writer::new(connection, state, queue).run());
+        Self { jobs, node, readers, listings }
     }
 
-    /// Gives the nonce to the request, or says who has it.
+    /// Gives the nonce to the request, or says who has it, or why it gets none.
     ///
     /// # Errors
     /// [`StoreError::NoEra`] before [`Store::begin_era`]; else the database's.
     pub async fn reserve(&self, reserve: Reserve) -> Result<Reserved, StoreError> {
+        let mut row = Vec::new();
+        reserve::push(&reserve, 0, 0, (0, 0), &mut row)?;
+        row.extend(reserve.demands.iter().map(|demand| demand.window.as_str().into()));
+        row.extend(
+            reserve
+                .idempotency
+                .iter()
+                .flat_map(|name| [name.client.as_str().into(), name.key.as_str().into()]),
+        );
+        self.storable(row, &reserve.refusal)?;
         let (ask, answer) = Ask::new(Box::new(reserve));
         self.job(Job::Reserve(ask), answer).await
     }
 
-    /// Records a signature as the answer of its reservation. The same receipt again changes nothing. Says how far
-    /// the newest receipt of the era is beyond those that are held without a gap.
+    /// Records a signature as the answer of its reservation. The same receipt again changes nothing.
     ///
     /// # Errors
     /// [`StoreError::SequenceTaken`] if another reservation has that sequence; else the database's.
-    pub async fn answer(&self, answer: Answer) -> Result<u64, StoreError> {
+    pub async fn answer(&self, answer: Answer) -> Result<Answered, StoreError> {
+        let mut row = Vec::new();
+        answer::push(&answer, 0, &mut row)?;
+        self.storable(row, &answer.audit)?;
         let (ask, outcome) = Ask::new(Box::new(answer));
         self.job(Job::Answer(ask), outcome).await
     }
 
-    /// Frees the nonce of a reservation that surely was not signed. An answered one stays.
+    /// Frees the nonce of a reservation that surely was not signed, and gives back what it took of the sender's
+    /// windows. `false`, and nothing changed or recorded, if it was answered, voided, or resumed by another request.
     ///
     /// # Errors
     /// The database's.
-    pub async fn release(&self, reservation: i64) -> Result<(), StoreError> {
-        let (ask, outcome) = Ask::new(reservation);
-        self.job(Job::Release(ask), outcome).await
+    pub async fn release(&self, reservation: i64, audit: AuditRow) -> Result<bool, StoreError> {
+        self.storable(Vec::new(), &audit)?;
+        let (ask, outcome) = Ask::new((reservation, Box::new(audit)));
+        self.job(Job::Other(Other::Release(ask)), outcome).await
+    }
+
+    /// Burns the nonce of an open reservation: it is never signed, though it may have been already. What it took of
+    /// the sender's windows stays taken.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn void(&self, reservation: i64, audit: AuditRow) -> Result<Voided, StoreError> {
+        self.storable(Vec::new(), &audit)?;
+        let (ask, outcome) = Ask::new((reservation, Box::new(audit)));
+        self.job(Job::Other(Other::Void(ask)), outcome).await
+    }
+
+    /// Frees a range of nonces that were answered or voided, after a chain's re-organisation took them back: they can
+    /// be signed again. The reservations stay as they were, as `replaced`; each new one names the one it replaces.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn release_nonces(&self, order: ReleaseNonces) -> Result<NoncesReleased, StoreError> {
+        self.storable(vec![order.sender.as_str().into()], &order.audit)?;
+        let (ask, outcome) = Ask::new(Box::new(order));
+        self.job(Job::Other(Other::ReleaseNonces(ask)), outcome).await
     }
 
     /// Records an asset's next epoch, and with epoch 0 the asset. `false`, and nothing changed, if that epoch is
-    /// not the asset's next, or if the asset exists with another algorithm.
+    /// not the asset's next (another rotation was faster), if the asset was retired, or exists with another algorithm.
     ///
     /// # Errors
     /// The database's.
-    pub async fn begin_epoch(&self, epoch: AssetEpoch) -> Result<bool, StoreError> {
-        let (ask, outcome) = Ask::new(Box::new(epoch));
-        self.job(Job::BeginEpoch(ask), outcome).await
+    pub async fn begin_epoch(&self, epoch: AssetEpoch, audit: AuditRow) -> Result<bool, StoreError> {
+        let number = rows::ordered("an epoch", epoch.epoch.0)?;
+        self.storable(
+            vec![epoch.tenant.as_str().into(), epoch.asset.as_str().into(), number.into()],
+            &audit,
+        )?;
+        let (ask, outcome) = Ask::new(Box::new((epoch, audit)));
+        self.job(Job::Other(Other::BeginEpoch(ask)), outcome).await
+    }
+
+    /// Retires an asset: nothing new is reserved for it; its keys stay known. `false` if there is no such asset, or
+    /// if it was retired before.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn retire(
+        &self,
+        tenant: &PathText,
+        asset: &PathText,
+        at: UnixTime,
+        audit: AuditRow,
+    ) -> Result<bool, StoreError> {
+        self.storable(vec![tenant.as_str().into(), asset.as_str().into()], &audit)?;
+        let (ask, outcome) = Ask::new(Box::new((tenant.clone(), asset.clone(), at, audit)));
+        self.job(Job::Other(Other::Retire(ask)), outcome).await
     }
 
     /// Records that the enclave's era is this one, before anything is signed in it; says which of its receipts
@@ -106,8 +218,9 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn begin_era(&self, era: u64, now: UnixTime) -> Result<Progress, StoreError> {
+        rows::ordered("an era", era)?;
         let (ask, outcome) = Ask::new((era, now));
-        self.job(Job::BeginEra(ask), outcome).await
+        self.job(Job::Other(Other::BeginEra(ask)), outcome).await
     }
 
     /// Declares the receipts of an era complete through this sequence, though some were never held: an operator's
@@ -116,180 +229,77 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn danger_accept_gap(&self, era: u64, through: u64) -> Result<(), StoreError> {
+        rows::ordered("an era", era)?;
+        rows::ordered("a sequence", through)?;
         let (ask, outcome) = Ask::new((era, through));
-        self.job(Job::AcceptGap(ask), outcome).await
+        self.job(Job::Other(Other::AcceptGap(ask)), outcome).await
     }
 
-    /// Writes a name of what this store belongs to, once; returns what stands.
+    /// Writes a name of what this node's part of the store belongs to, once; returns what stands.
     ///
     /// # Errors
     /// The database's.
     pub async fn claim(&self, name: &'static str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let (ask, outcome) = Ask::new((name, value.to_owned()));
-        self.job(Job::Claim(ask), outcome).await
+        let (ask, outcome) = Ask::new((Scope::Node, name, value.to_owned()));
+        self.job(Job::Other(Other::Claim(ask)), outcome).await
     }
 
-    /// What stands under a name.
+    /// As [`Store::claim`], of what all nodes of the store belong to.
     ///
     /// # Errors
     /// The database's.
-    pub async fn meta(&self, name: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
-        let row = sqlx::query("SELECT value FROM meta WHERE name = ?")
-            .bind(name)
-            .fetch_optional(&self.readers)
-            .await?;
-        Ok(row.map(|row| row.try_get(0)).transpose()?)
+    pub async fn claim_deployment(&self, name: &'static str, value: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let (ask, outcome) = Ask::new((Scope::Deployment, name, value.to_owned()));
+        self.job(Job::Other(Other::Claim(ask)), outcome).await
     }
 
-    /// Removes a name, so that it can be claimed anew: an operator's decision.
+    /// Removes a name of this node, so that it can be claimed anew: an operator's decision.
     ///
     /// # Errors
     /// The database's.
     pub async fn danger_forget(&self, name: &'static str) -> Result<(), StoreError> {
         let (ask, outcome) = Ask::new(name);
-        self.job(Job::Forget(ask), outcome).await
+        self.job(Job::Other(Other::Forget(ask)), outcome).await
     }
 
-    /// Finishes what waits, then closes the file. Later calls fail with [`StoreError::Closed`].
+    /// Appends a record to the node's audit log; its index.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn append(&self, audit: AuditRow) -> Result<u64, StoreError> {
+        self.storable(Vec::new(), &audit)?;
+        let (ask, outcome) = Ask::new(Box::new(audit));
+        self.job(Job::Other(Other::Append(ask)), outcome).await
+    }
+
+    /// Keeps a signed checkpoint of the node's audit log. One of the same size stays as it is.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add_checkpoint(&self, checkpoint: CheckpointRow) -> Result<(), StoreError> {
+        rows::ordered("a size", checkpoint.size)?;
+        let (ask, outcome) = Ask::new(Box::new(checkpoint));
+        self.job(Job::Other(Other::Checkpoint(ask)), outcome).await
+    }
+
+    /// Finishes what waits, then closes the database. Later calls fail with [`StoreError::Closed`].
     pub async fn close(&self) {
         let (done, closed) = oneshot::channel();
         if self.jobs.send(Job::Close(done)).await.is_ok() {
             let _ = closed.await;
         }
         self.readers.close().await;
+        self.listings.close().await;
     }
 
-    /// The answer or the state of whatever holds this nonce, without reserving anything: `None` if it is free.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn standing(
-        &self,
-        nonce: &NonceKey,
-        request: &RequestDigest,
-    ) -> Result<Option<Reserved>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {RESERVATION_COLUMNS} FROM reservations r \
-             LEFT JOIN receipts p ON p.era = r.receipt_era AND p.sequence = r.receipt_sequence \
-             WHERE r.chain_id = ? AND r.sender = ? AND r.nonce = ?"
-        )))
-        .bind(bits(nonce.chain_id))
-        .bind(nonce.sender.as_str())
-        .bind(bits(nonce.nonce))
-        .fetch_optional(&self.readers)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
-        let Standing { request: holder, open, answer } = reservation_from_row(&row)?;
-        Ok(Some(match answer {
-            _ if holder != *request => Reserved::NonceUsed,
-            Some(answer) => Reserved::Answered(answer),
-            None => Reserved::Open(open),
-        }))
-    }
-
-    /// The reservation of a request, answered or not, for a receipt that names only the request. An open one is
-    /// found by its index; an answered one by a search of the whole table, which only a receipt that the store
-    /// does not hold can cause.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn reservation_of(
-        &self,
-        request: &RequestDigest,
-    ) -> Result<Option<OpenReservation>, StoreError> {
-        for condition in ["r.request = ? AND r.receipt_sequence IS NULL", "r.request = ?"] {
-            let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-                "SELECT {RESERVATION_COLUMNS} FROM reservations r \
-                 LEFT JOIN receipts p ON p.era = r.receipt_era AND p.sequence = r.receipt_sequence WHERE {condition}"
-            )))
-            .bind(&request.as_bytes()[..])
-            .fetch_optional(&self.readers)
-            .await?;
-            if let Some(row) = row {
-                return Ok(Some(reservation_from_row(&row)?.open));
-            }
+    /// Refuses what no database could take, before it fails the others of its transaction.
+    fn storable(&self, mut row: Vec<Value>, audit: &AuditRow) -> Result<(), StoreError> {
+        audit.push(0, 0, &mut row)?;
+        let nul = |value: &Value| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
+        match self.readers {
+            Readers::Postgres(_) if row.iter().any(nul) => Err(StoreError::NulInText),
+            _ => Ok(()),
         }
-        Ok(None)
-    }
-
-    /// The newest era that the store has seen.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn newest_era(&self) -> Result<Option<u64>, StoreError> {
-        let row = sqlx::query("SELECT era FROM eras ORDER BY era DESC LIMIT 1")
-            .fetch_optional(&self.readers)
-            .await?;
-        row.map(|row| unsigned(&row, 0, "an era")).transpose()
-    }
-
-    /// An asset in one epoch, or in its newest.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn asset(
-        &self,
-        tenant: &PathText,
-        asset: &PathText,
-        epoch: Option<Epoch>,
-    ) -> Result<Option<AssetEpoch>, StoreError> {
-        let row = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {} FROM epochs e JOIN assets a ON a.tenant = e.tenant AND a.asset = e.asset \
-             WHERE e.tenant = ?1 AND e.asset = ?2 AND (?3 IS NULL OR e.epoch = ?3) ORDER BY e.epoch DESC LIMIT 1",
-            AssetEpoch::COLUMNS
-        )))
-        .bind(tenant.as_str())
-        .bind(asset.as_str())
-        .bind(epoch.map(|epoch| ordered("an epoch", epoch.0)).transpose()?)
-        .fetch_optional(&self.readers)
-        .await?;
-        row.as_ref().map(AssetEpoch::from_row).transpose()
-    }
-
-    /// Every asset in its newest epoch, by tenant and then asset, as bytes.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn assets(&self) -> Result<Vec<AssetEpoch>, StoreError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {} FROM assets a JOIN epochs e ON e.tenant = a.tenant AND e.asset = a.asset AND e.epoch = \
-             (SELECT max(epoch) FROM epochs WHERE tenant = a.tenant AND asset = a.asset) \
-             ORDER BY a.tenant, a.asset",
-            AssetEpoch::COLUMNS
-        )))
-        .fetch_all(&self.readers)
-        .await?
-        .iter()
-        .map(AssetEpoch::from_row)
-        .collect()
-    }
-
-    /// Reservations by state: `reserved` (no answer known) and `signed`.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn counts(&self) -> Result<BTreeMap<String, u64>, StoreError> {
-        let row = sqlx::query(
-            // Not a count of all receipts, which would read each of them.
-            "SELECT (SELECT count(*) FROM reservations WHERE receipt_sequence IS NULL), \
-             (SELECT coalesce(sum(e.complete_through + (SELECT count(*) FROM receipts p \
-             WHERE p.era = e.era AND p.sequence > e.complete_through)), 0) FROM eras e)",
-        )
-        .fetch_one(&self.readers)
-        .await?;
-        Ok(BTreeMap::from([
-            ("reserved".to_owned(), unsigned(&row, 0, "a count")?),
-            ("signed".to_owned(), unsigned(&row, 1, "a count")?),
-        ]))
-    }
-
-    /// Whether the database answers: the newest fault if not.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").fetch_one(&self.readers).await?.try_get::<i64, _>(0)?;
-        if self.jobs.is_closed() { Err(StoreError::Closed) } else { Ok(()) }
     }
 
     async fn job<A>(

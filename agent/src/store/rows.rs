@@ -4,10 +4,11 @@ use sealstone_attestation::{
     Algorithm, Binding, KeyId, PublicKey, RequestDigest, Signature64, SignedReceipt, UnixTime,
 };
 use sealstone_wire::{Epoch, PathText};
-use sqlx::Row;
-use sqlx::sqlite::SqliteRow;
 
 use super::StoreError;
+use super::audit::AuditRow;
+use super::database::Row;
+use super::demand::{Demand, RefusedDemand};
 
 /// Who spends a nonce, in one unambiguous text: the tenant's length keeps its boundary in place, and the
 /// prefix keeps an asset apart from a session sender of the same name.
@@ -29,6 +30,20 @@ impl Sender {
 
     fn new(kind: &str, tenant: &PathText, name: &PathText) -> Self {
         Self(format!("{kind}:{}:{tenant}:{name}", tenant.as_str().len()))
+    }
+
+    /// Its tenant, and the asset or the session's sender. `None` if the text was not made by one of the above.
+    #[must_use]
+    pub fn parts(&self) -> Option<(&str, &str)> {
+        let (_, rest) = self.0.split_once(':')?;
+        let (length, rest) = rest.split_once(':')?;
+        let (tenant, name) = rest.split_at_checked(length.parse().ok()?)?;
+        Some((tenant, name.strip_prefix(':')?))
+    }
+
+    /// As the store has it.
+    pub(super) fn stored(text: &str) -> Self {
+        Self(text.to_owned())
     }
 
     /// The text as it is stored.
@@ -86,10 +101,20 @@ pub struct Reserve {
     pub request: RequestDigest,
     /// With which key.
     pub key: ReservedKey,
+    /// Whether the client named the key's epoch, so that it need not be the asset's newest.
+    pub epoch_named: bool,
+    /// Who asks.
+    pub client: String,
     /// The client's name for the request, if it gave one.
     pub idempotency: Option<IdempotencyKey>,
-    /// Now.
-    pub now: UnixTime,
+    /// Digest of the policy that let the request through.
+    pub policy: Option<[u8; 32]>,
+    /// What must hold of the sender's windows, and is added to them if the nonce is given.
+    pub demands: Vec<Demand>,
+    /// Now, in Unix milliseconds.
+    pub now_ms: u64,
+    /// The record that is written if a demand refuses the request.
+    pub refusal: AuditRow,
 }
 
 /// What came of a reservation. Every case is durable when it is returned.
@@ -100,14 +125,21 @@ pub enum Reserved {
         /// The reservation.
         id: i64,
     },
-    /// The same request reserved it before, and its answer is not known.
+    /// The same request reserved it before, and its answer is not known. It is never released any more, for who
+    /// reserved it may be signing it.
     Open(OpenReservation),
     /// The same request was answered before.
     Answered(Box<Recorded>),
     /// Another request reserved the nonce.
     NonceUsed,
+    /// The reservation was voided: this nonce is never signed.
+    Voided,
     /// The client's idempotency key names another request.
     KeyReused,
+    /// The asset is unknown, was retired, or has a newer epoch than the one asked for: read it again.
+    AssetChanged,
+    /// Windows of the sender have no room; nothing was reserved, and the refusal is recorded.
+    Refused(Vec<RefusedDemand>),
 }
 
 /// A reservation without an answer.
@@ -159,6 +191,17 @@ pub struct Answer {
     pub recovery_id: Option<u8>,
     /// The end of the session that signed.
     pub attested_until: UnixTime,
+    /// The record of it.
+    pub audit: AuditRow,
+}
+
+/// What came of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// How far the newest receipt of the era is beyond those that are held without a gap.
+    pub behind: u64,
+    /// Whether the reservation was voided meanwhile: then the signature is kept, and given to nobody.
+    pub voided: bool,
 }
 
 /// One epoch of an asset.
@@ -180,32 +223,42 @@ pub struct AssetEpoch {
     pub public_key: PublicKey,
     /// When the epoch began.
     pub since: UnixTime,
+    /// When the asset was retired: then nothing new is signed with it.
+    pub retired_at: Option<UnixTime>,
 }
 
 impl AssetEpoch {
     /// Columns in the order that [`AssetEpoch::from_row`] reads.
     pub(super) const COLUMNS: &str =
-        "e.tenant, e.asset, a.algorithm, e.epoch, e.binding, e.key_id, e.public_key, e.since";
+        "e.tenant, e.asset, a.algorithm, e.epoch, e.binding, e.key_id, e.public_key, e.since, a.retired_at";
 
-    pub(super) fn from_row(row: &SqliteRow) -> Result<Self, StoreError> {
+    pub(super) fn from_row(row: &Row) -> Result<Self, StoreError> {
         let algorithm = algorithm(row, 2)?;
         Ok(Self {
             tenant: path_text(row, 0)?,
             asset: path_text(row, 1)?,
             algorithm,
-            epoch: Epoch(unsigned(row, 3, "an epoch")?),
-            binding: Binding::from_bytes(array(row, 4)?),
-            key_id: KeyId::from_bytes(array(row, 5)?),
+            epoch: Epoch(row.unsigned(3, "an epoch")?),
+            binding: Binding::from_bytes(row.array(4)?),
+            key_id: KeyId::from_bytes(row.array(5)?),
             public_key: public_key(row, 6, algorithm)?,
-            since: UnixTime::from_secs(unsigned(row, 7, "a time")?),
+            since: UnixTime::from_secs(row.unsigned(7, "a time")?),
+            retired_at: row
+                .int_or_none(8)?
+                .map(|_| row.unsigned(8, "a time").map(UnixTime::from_secs))
+                .transpose()?,
         })
     }
 }
 
-/// Columns of a reservation (`r`) with its answer (`p`), in the order that [`reservation_from_row`] reads.
+/// Columns of a reservation (`r`) with its answer (`p`), in the order that [`Standing::from_row`] reads.
 pub(super) const RESERVATION_COLUMNS: &str = "r.id, r.request, r.epoch, r.hour, r.binding, r.issued_at_ms, \
      p.signature, p.algorithm, p.public_key, p.digest, p.recovery_id, p.key_id, p.binding, p.attested_until, p.era, \
-     p.sequence";
+     p.sequence, r.state, r.chain_id, r.sender, r.nonce";
+
+/// How a reservation finds its answer.
+pub(super) const ANSWER_JOIN: &str = "LEFT JOIN receipts p ON p.node = r.receipt_node AND p.era = r.receipt_era \
+     AND p.sequence = r.receipt_sequence";
 
 /// A reservation as it stands: whose request, and its answer if there is one.
 #[derive(Clone, Debug)]
@@ -213,47 +266,74 @@ pub(super) struct Standing {
     pub(super) request: RequestDigest,
     pub(super) open: OpenReservation,
     pub(super) answer: Option<Box<Recorded>>,
+    pub(super) voided: bool,
 }
 
-pub(super) fn reservation_from_row(row: &SqliteRow) -> Result<Standing, StoreError> {
-    let id = row.try_get::<i64, _>(0)?;
-    let request = RequestDigest::from_bytes(array(row, 1)?);
-    let key = if row.try_get::<Option<i64>, _>(2)?.is_some() {
-        ReservedKey::Asset { epoch: Epoch(unsigned(row, 2, "an epoch")?) }
+impl Standing {
+    pub(super) fn from_row(row: &Row) -> Result<Self, StoreError> {
+        let id = row.int(0)?;
+        let request = RequestDigest::from_bytes(row.array(1)?);
+        let key = reserved_key(row, 2)?;
+        let answer = if row.bytes_or_none(6)?.is_some() { Some(Box::new(recorded(row, key)?)) } else { None };
+        let voided = row.text(16)? == "voided";
+        Ok(Self { request, open: OpenReservation { id, key }, answer, voided })
+    }
+
+    /// What a request learns of it.
+    pub(super) fn reserved(&self, request: &RequestDigest) -> Reserved {
+        if self.request != *request {
+            Reserved::NonceUsed
+        } else if self.voided {
+            Reserved::Voided
+        } else if let Some(answer) = &self.answer {
+            Reserved::Answered(answer.clone())
+        } else {
+            Reserved::Open(self.open)
+        }
+    }
+}
+
+/// Of four columns from `column`: epoch, hour, binding, time of issue.
+pub(super) fn reserved_key(row: &Row, column: usize) -> Result<ReservedKey, StoreError> {
+    Ok(if row.int_or_none(column)?.is_some() {
+        ReservedKey::Asset { epoch: Epoch(row.unsigned(column, "an epoch")?) }
     } else {
         ReservedKey::Session {
-            hour: unsigned(row, 3, "an hour")?,
-            binding: Binding::from_bytes(array(row, 4)?),
-            issued_at_ms: unsigned(row, 5, "a time of issue")?,
+            hour: row.unsigned(column + 1, "an hour")?,
+            binding: Binding::from_bytes(row.array(column + 2)?),
+            issued_at_ms: row.unsigned(column + 3, "a time of issue")?,
         }
-    };
-    let answer = if row.try_get::<Option<&[u8]>, _>(6)?.is_some() {
-        let recovery_id = row
-            .try_get::<Option<i64>, _>(10)?
-            .map(u8::try_from)
-            .transpose()
-            .map_err(|_| StoreError::Corrupt { expected: "a recovery id" })?;
-        Some(Box::new(Recorded {
-            signature: Signature64::from_bytes(array(row, 6)?),
-            public_key: public_key(row, 8, algorithm(row, 7)?)?,
-            digest: array(row, 9)?,
-            recovery_id,
-            key_id: KeyId::from_bytes(array(row, 11)?),
-            key,
-            binding: Binding::from_bytes(array(row, 12)?),
-            attested_until: UnixTime::from_secs(unsigned(row, 13, "a time")?),
-            era: unsigned(row, 14, "an era")?,
-            sequence: unsigned(row, 15, "a sequence")?,
-        }))
-    } else {
-        None
-    };
-    Ok(Standing { request, open: OpenReservation { id, key }, answer })
+    })
+}
+
+fn recorded(row: &Row, key: ReservedKey) -> Result<Recorded, StoreError> {
+    let recovery_id = row
+        .int_or_none(10)?
+        .map(u8::try_from)
+        .transpose()
+        .map_err(|_| StoreError::Corrupt { expected: "a recovery id" })?;
+    Ok(Recorded {
+        signature: Signature64::from_bytes(row.array(6)?),
+        public_key: public_key(row, 8, algorithm(row, 7)?)?,
+        digest: row.array(9)?,
+        recovery_id,
+        key_id: KeyId::from_bytes(row.array(11)?),
+        key,
+        binding: Binding::from_bytes(row.array(12)?),
+        attested_until: UnixTime::from_secs(row.unsigned(13, "a time")?),
+        era: row.unsigned(14, "an era")?,
+        sequence: row.unsigned(15, "a sequence")?,
+    })
 }
 
 /// A client's number as the signed integer of the same bits: equality is all that is asked of it.
 pub(super) fn bits(number: u64) -> i64 {
     i64::from_be_bytes(number.to_be_bytes())
+}
+
+/// The other way.
+pub(super) fn number(bits: i64) -> u64 {
+    u64::from_be_bytes(bits.to_be_bytes())
 }
 
 /// A number whose order matters, and which no system reaches.
@@ -265,26 +345,16 @@ pub(super) fn seconds(time: UnixTime) -> i64 {
     i64::try_from(time.as_secs()).expect("a time is at most the year 9999")
 }
 
-pub(super) fn unsigned(row: &SqliteRow, column: usize, expected: &'static str) -> Result<u64, StoreError> {
-    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| StoreError::Corrupt { expected })
-}
-
-fn array<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], StoreError> {
-    row.try_get::<&[u8], _>(column)?
-        .try_into()
-        .map_err(|_| StoreError::Corrupt { expected: "a value of fixed length" })
-}
-
-fn path_text(row: &SqliteRow, column: usize) -> Result<PathText, StoreError> {
-    PathText::try_from(row.try_get::<&str, _>(column)?)
+fn path_text(row: &Row, column: usize) -> Result<PathText, StoreError> {
+    PathText::try_from(row.text(column)?)
         .map_err(|_| StoreError::Corrupt { expected: "a tenant or an asset" })
 }
 
-fn algorithm(row: &SqliteRow, column: usize) -> Result<Algorithm, StoreError> {
-    row.try_get::<&str, _>(column)?.parse().map_err(|_| StoreError::Corrupt { expected: "an algorithm" })
+fn algorithm(row: &Row, column: usize) -> Result<Algorithm, StoreError> {
+    row.text(column)?.parse().map_err(|_| StoreError::Corrupt { expected: "an algorithm" })
 }
 
-fn public_key(row: &SqliteRow, column: usize, algorithm: Algorithm) -> Result<PublicKey, StoreError> {
-    PublicKey::from_bytes(algorithm, row.try_get::<&[u8], _>(column)?)
+fn public_key(row: &Row, column: usize, algorithm: Algorithm) -> Result<PublicKey, StoreError> {
+    PublicKey::from_bytes(algorithm, row.bytes(column)?)
         .map_err(|_| StoreError::Corrupt { expected: "a public key" })
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use fake::{Fake, Fault, session};
 use sealstone_agent::assets::Assets;
 use sealstone_agent::attest::AttestState;
+use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::enclave::{Connection, Enclave};
 use sealstone_agent::failure::{Code, Failure};
 use sealstone_agent::reconcile::Reconciler;
@@ -55,7 +56,7 @@ impl Node {
 
     async fn agent_that(&self, accepts_lost: bool) -> Agent {
         let enclave = self.fake.responder.client();
-        let store = Store::open(&self.store_path()).await.unwrap();
+        let store = Store::open(&StoreConfig::sqlite(self.store_path()), "node-1").await.unwrap();
         let assets = Arc::new(Assets::new(store.clone(), enclave.clone()));
         let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), accepts_lost));
         let (attestation, state) = watch::channel(AttestState::Starting);

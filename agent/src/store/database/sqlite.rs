@@ -1,4 +1,4 @@
-//! Opening the store: one user, the right file, the right version, the settings that durability rests on.
+//! SQLite: one file, one agent, an fsync at each commit.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
@@ -7,26 +7,35 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, SqlStr};
 
-use super::StoreError;
+use super::value::sqlite_arguments;
+use super::{Row, Value};
+use crate::store::StoreError;
 
 /// `application_id` of the database file: "SEAL".
 const APPLICATION_ID: i64 = 0x5345_414c;
 
 /// Each version's statements, from the one before it. The number of a version is its place, from 1.
-const MIGRATIONS: &[&str] = &[include_str!("schema_v1.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../schema/sqlite_v1.sql"), include_str!("../schema/sqlite_v2.sql")];
 
 /// Page cache of the writer, in KiB: the newest pages of each tree, which is where signatures land.
 const WRITER_CACHE_KIB: i64 = 2048;
 
 /// Statements that the writer keeps prepared, some 20 KiB each: one for each number of reservations and of answers
 /// that are committed together. What 16 signatures under way need.
-const WRITER_STATEMENTS: usize = 160;
+const WRITER_STATEMENTS: usize = 256;
 
 /// Page cache of each reader, in KiB: listings run through once.
 const READER_CACHE_KIB: i64 = 256;
+
+/// Connections that only read: listings and counts are rare, and each connection is a thread and a cache.
+const READERS_MAX: u32 = 2;
 
 /// Pages in the write-ahead log before they move into the database: about 4 MiB. More makes each move longer,
 /// fewer makes moves more frequent; both are in the latency of the commit that they fall to.
@@ -41,42 +50,109 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Owner only: reservations tell who pays whom, and when.
 const FILE_MODE: u32 = 0o600;
 
+/// The connection that writes, and the lock that makes it the only one.
+#[derive(Debug)]
+pub(crate) struct Sqlite {
+    connection: SqliteConnection,
+    _lock: Lock,
+}
+
 /// The store's lock. Held for as long as the store is open; the system drops it with the process.
 #[derive(Debug)]
-pub(super) struct Lock {
+struct Lock {
     _file: File,
 }
 
-/// Opens or creates the store at `path`.
-pub(super) async fn open(path: &Path) -> Result<(SqliteConnection, Lock), StoreError> {
-    let lock = lock(path)?;
-    let failed =
-        |source: std::io::Error| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
-    // The write-ahead log and the index beside it inherit the mode.
-    OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .mode(FILE_MODE)
-        .open(path)
-        .map_err(failed)?;
-    let mut connection = options(path, WRITER_CACHE_KIB)
-        .statement_cache_capacity(WRITER_STATEMENTS)
-        .connect()
-        .await
-        .map_err(|error| not_a_store(path, error))?;
-    identify(&mut connection, path).await?;
-    migrate(&mut connection, MIGRATIONS).await?;
-    for (name, expected) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
-        check_setting(&mut connection, name, expected).await?;
+impl Sqlite {
+    /// Opens or creates the store at `path`; brings an older one to this release's version.
+    pub(crate) async fn open(path: &Path, node: &str) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
+        let failed =
+            |source: std::io::Error| StoreError::Open { path: path.to_owned(), source: Arc::new(source) };
+        // The write-ahead log and the index beside it inherit the mode.
+        OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(FILE_MODE)
+            .open(path)
+            .map_err(failed)?;
+        let mut connection = options(path, WRITER_CACHE_KIB)
+            .statement_cache_capacity(WRITER_STATEMENTS)
+            .connect()
+            .await
+            .map_err(|error| not_a_store(path, error))?;
+        identify(&mut connection, path).await?;
+        migrate(&mut connection, MIGRATIONS).await?;
+        for (name, expected) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+            check_setting(&mut connection, name, expected).await?;
+        }
+        sqlx::query("UPDATE nodes SET name = $1 WHERE number = 0 AND name <> $1")
+            .bind(node)
+            .execute(&mut connection)
+            .await?;
+        Ok(Self { connection, _lock: lock })
     }
-    Ok((connection, lock))
-}
 
-/// How readers connect.
-pub(super) fn reader_options(path: &Path) -> SqliteConnectOptions {
-    options(path, READER_CACHE_KIB).pragma("query_only", "1")
+    /// Connections that only read.
+    pub(crate) fn readers(path: &Path) -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(READERS_MAX)
+            .connect_lazy_with(options(path, READER_CACHE_KIB).pragma("query_only", "1"))
+    }
+
+    pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), StoreError> {
+        sqlx::raw_sql("COMMIT").execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    pub(super) async fn roll_back(&mut self) {
+        // The database may have done so by itself, as on a full disk; then this fails, rightly.
+        let _ = sqlx::raw_sql("ROLLBACK").execute(&mut self.connection).await;
+    }
+
+    pub(super) async fn execute(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<u64, StoreError> {
+        let done = sqlx::query_with(sql, sqlite_arguments(values)?).execute(&mut self.connection).await?;
+        Ok(done.rows_affected())
+    }
+
+    pub(super) async fn fetch(&mut self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let rows = sqlx::query_with(sql, sqlite_arguments(values)?).fetch_all(&mut self.connection).await?;
+        rows.iter().map(Row::from_sqlite).collect()
+    }
+
+    /// Runs statements that are one transaction with its own beginning and end: hand-overs between two threads, not
+    /// rows, are what a transaction costs. `None`, and nothing is changed, if a row is not new.
+    pub(crate) async fn at_once(
+        &mut self,
+        sql: SqlStr,
+        values: Vec<Value>,
+    ) -> Result<Option<Vec<Row>>, StoreError> {
+        let arguments = sqlite_arguments(values)?;
+        match sqlx::query_with(sql, arguments).fetch_all(&mut self.connection).await {
+            Ok(rows) => rows.iter().map(Row::from_sqlite).collect::<Result<_, _>>().map(Some),
+            Err(error) if error.as_database_error().is_some_and(|error| error.is_unique_violation()) => {
+                self.roll_back().await;
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(super) async fn close(self) -> Result<(), StoreError> {
+        Ok(self.connection.close().await?)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.connection
+    }
 }
 
 fn options(path: &Path, cache_kib: i64) -> SqliteConnectOptions {
@@ -94,7 +170,6 @@ fn options(path: &Path, cache_kib: i64) -> SqliteConnectOptions {
         .pragma("journal_size_limit", WAL_BYTES_KEPT.to_string())
         .disable_statement_logging()
 }
-
 fn lock(path: &Path) -> Result<Lock, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

@@ -1,0 +1,303 @@
+//! Before anything is signed: which key would sign, what the rules say, and whether the nonce is free.
+
+use sealstone_attestation::audit::RecordKind;
+use sealstone_attestation::{PolicyDigest, PublicKey, UnixTime};
+use sealstone_policy::engine::{Demand, Reason, ReasonCode};
+use sealstone_wire::api::{DryRun, ReasonBody};
+use sealstone_wire::reply::Reply;
+use sealstone_wire::request::Request;
+use sealstone_wire::{KeyPath, key_path};
+
+use super::judge::{Judged, judge};
+use super::{Attested, SIGN_DEADLINE, SignCommand, Signer, Signing, nonce_used, suits, voided};
+use crate::assets::public_key;
+use crate::audit;
+use crate::enclave::CallError;
+use crate::failure::{Code, Failure};
+use crate::store::{self, Recorded, RefusedDemand, Reserve, Reserved, ReservedKey};
+
+/// The key that would sign.
+#[derive(Clone, Debug)]
+pub(super) struct Chosen {
+    /// As it is reserved.
+    pub(super) key: ReservedKey,
+    /// The key; absent for a session key whose payload nobody reads, for it is not derived yet.
+    public: Option<PublicKey>,
+    /// Whether the asset has a newer epoch.
+    old_epoch: bool,
+}
+
+/// A request that the rules let through, as far as they can tell without the sender's past.
+struct Permitted {
+    chosen: Chosen,
+    policy: PolicyDigest,
+    demands: Vec<Demand>,
+}
+
+enum Permission {
+    Given(Permitted),
+    /// The request was answered before, and is answered so again whatever the rules say now.
+    Answered(Box<Recorded>),
+}
+
+/// What is to be done about a request.
+pub(super) enum Decided {
+    /// It is signed, in this reservation.
+    Sign {
+        /// The reservation.
+        id: i64,
+        /// With which key.
+        key: ReservedKey,
+        /// Whether this request made the reservation just now.
+        fresh: bool,
+        /// The rules that let it through.
+        policy: PolicyDigest,
+    },
+    /// It was answered before.
+    Answered(Box<Recorded>),
+}
+
+impl Signing {
+    /// Judges a request and reserves its nonce.
+    ///
+    /// # Errors
+    /// Every refusal, after it was recorded.
+    pub(super) async fn reserve(
+        &self,
+        command: &SignCommand,
+        attested: &Attested,
+    ) -> Result<Decided, Failure> {
+        let now_ms = self.clock.now_ms()?;
+        let mut permitted = match self.permitted(command, attested, now_ms).await? {
+            Permission::Given(permitted) => permitted,
+            Permission::Answered(answer) => return Ok(Decided::Answered(answer)),
+        };
+        let mut reserved = self.store.reserve(asked(command, &permitted, now_ms)).await?;
+        if let (Reserved::AssetChanged, Signer::Asset { tenant, asset }) = (&reserved, &command.signer) {
+            // Another agent changed it. What the store says now is the newest.
+            self.assets.forget(tenant, asset);
+            permitted = match self.permitted(command, attested, now_ms).await? {
+                Permission::Given(permitted) => permitted,
+                Permission::Answered(answer) => return Ok(Decided::Answered(answer)),
+            };
+            reserved = self.store.reserve(asked(command, &permitted, now_ms)).await?;
+        }
+        let Permitted { chosen, policy, demands: _ } = permitted;
+        let failure = match reserved {
+            Reserved::Fresh { id } => return Ok(Decided::Sign { id, key: chosen.key, fresh: true, policy }),
+            Reserved::Open(open) => {
+                return Ok(Decided::Sign { id: open.id, key: open.key, fresh: false, policy });
+            }
+            Reserved::Answered(answer) => return Ok(Decided::Answered(answer)),
+            // The store recorded it in the transaction in which it refused.
+            Reserved::Refused(refused) => return Err(limited(&refused)),
+            Reserved::NonceUsed => nonce_used(&command.nonce),
+            Reserved::Voided => voided(&command.nonce),
+            Reserved::AssetChanged => Failure::new(
+                Code::AssetChanged,
+                "expected an asset that signs in this epoch, found that it was retired or is being rotated; read it again",
+            ),
+            Reserved::KeyReused => Failure::new(
+                Code::IdempotencyKeyReused,
+                "expected this idempotency key with the request that it named first, found another request",
+            ),
+        };
+        Err(self.refused(command, Some(policy), now_ms, failure).await)
+    }
+
+    /// What would happen to a request now. Nothing is reserved and nothing recorded.
+    ///
+    /// # Errors
+    /// What keeps it from being judged at all.
+    pub async fn dry_run(&self, command: &SignCommand) -> Result<DryRun, Failure> {
+        let attested = self.attested().await?;
+        let now_ms = self.clock.now_ms()?;
+        let chosen = self.choose(command, &attested).await?;
+        let Judged { judgement, address, facts } = self.judged(command, &chosen, now_ms)?;
+        let mut reasons: Vec<ReasonBody> = match judgement.outcome {
+            Err(reasons) => reasons.into_iter().map(said).collect(),
+            Ok(demands) => {
+                let demands: Vec<store::Demand> = demands.iter().map(stored).collect();
+                let refused = self.store.would_refuse(&command.nonce.sender, &demands, now_ms).await?;
+                refused.iter().map(reason).map(said).collect()
+            }
+        };
+        if let Some(Failure { code, detail, .. }) = self.taken(command).await? {
+            reasons.push(ReasonBody { code: code.name().to_owned(), detail });
+        }
+        Ok(DryRun {
+            allowed: reasons.is_empty(),
+            reasons,
+            policy: judgement.policy.to_string(),
+            request_digest: command.request,
+            address: address.map(|address| address.to_string()),
+            facts: serde_json::to_value(facts).unwrap_or_default(),
+        })
+    }
+}
+
+impl Signing {
+    /// The key that signs and what its rules demand; or what was recorded of the request before, when the rules no
+    /// longer permit it: an answer is given again, and what was permitted when its nonce was reserved stays so for the
+    /// key that was reserved.
+    async fn permitted(
+        &self,
+        command: &SignCommand,
+        attested: &Attested,
+        now_ms: u64,
+    ) -> Result<Permission, Failure> {
+        let chosen = self.choose(command, attested).await?;
+        let (policy, failure) = match self.judged(command, &chosen, now_ms) {
+            Ok(judged) => match judged.judgement.outcome {
+                Ok(demands) => {
+                    let policy = judged.judgement.policy;
+                    return Ok(Permission::Given(Permitted { chosen, policy, demands }));
+                }
+                Err(reasons) => (Some(judged.judgement.policy), Failure::refused(reasons)),
+            },
+            Err(failure) => (None, failure),
+        };
+        match self.store.standing(&command.nonce, &command.request).await? {
+            Some(Reserved::Answered(answer)) => return Ok(Permission::Answered(answer)),
+            Some(Reserved::Open(open)) if open.key != chosen.key => {
+                // The asset was rotated since.
+                let reserved = self.reserved_before(command, open.key).await?;
+                if let Ok(Judged { judgement, .. }) = self.judged(command, &reserved, now_ms)
+                    && let Ok(demands) = judgement.outcome
+                {
+                    let policy = judgement.policy;
+                    return Ok(Permission::Given(Permitted { chosen: reserved, policy, demands }));
+                }
+            }
+            _ => {}
+        }
+        Err(self.refused(command, policy, now_ms, failure).await)
+    }
+
+    fn judged(&self, command: &SignCommand, chosen: &Chosen, now_ms: u64) -> Result<Judged, Failure> {
+        let rules = self.rules.current();
+        let now = UnixTime::from_secs(now_ms / 1000);
+        judge(&rules, command, chosen.public.as_ref(), chosen.old_epoch, now)
+    }
+
+    /// Which key signs if the nonce is free.
+    async fn choose(&self, command: &SignCommand, attested: &Attested) -> Result<Chosen, Failure> {
+        match &command.signer {
+            Signer::Asset { tenant, asset } => {
+                let newest = self.assets.newest(tenant, asset).await?;
+                let chosen = match command.epoch {
+                    Some(epoch) => self.assets.in_epoch(tenant, asset, epoch).await?,
+                    None => newest.clone(),
+                };
+                suits(chosen.algorithm, &command.payload)?;
+                Ok(Chosen {
+                    key: ReservedKey::Asset { epoch: chosen.epoch },
+                    public: Some(chosen.public_key),
+                    old_epoch: chosen.epoch != newest.epoch,
+                })
+            }
+            Signer::Session { tenant, sender, algorithm } => {
+                let generation = attested.settled.generation;
+                let now_ms = match self.enclave.call_in(generation, Request::Clock, SIGN_DEADLINE).await? {
+                    Reply::Clock { now_ms } => now_ms,
+                    other => return Err(CallError::unexpected("a clock", &other).into()),
+                };
+                let (hour, binding) = (key_path::hour_of(now_ms / 1000), attested.session.binding);
+                let mut public = None;
+                if command.is_read() {
+                    let path = KeyPath::Session {
+                        tenant: tenant.clone(),
+                        sender: sender.clone(),
+                        chain_id: command.nonce.chain_id,
+                        nonce: command.nonce.nonce,
+                        hour,
+                        algorithm: *algorithm,
+                    };
+                    public = Some(public_key(&self.enclave, path, Some(binding)).await?.0);
+                }
+                let key = ReservedKey::Session { hour, binding, issued_at_ms: now_ms };
+                Ok(Chosen { key, public, old_epoch: false })
+            }
+        }
+    }
+
+    /// The key that was reserved when it was the asset's newest.
+    async fn reserved_before(&self, command: &SignCommand, key: ReservedKey) -> Result<Chosen, Failure> {
+        let public = match (&command.signer, key) {
+            (Signer::Asset { tenant, asset }, ReservedKey::Asset { epoch }) => {
+                Some(self.assets.in_epoch(tenant, asset, epoch).await?.public_key)
+            }
+            _ => None,
+        };
+        Ok(Chosen { key, public, old_epoch: false })
+    }
+
+    /// What else holds the nonce, as a reason. An open reservation of the same request holds nothing up.
+    async fn taken(&self, command: &SignCommand) -> Result<Option<Failure>, Failure> {
+        Ok(match self.store.standing(&command.nonce, &command.request).await? {
+            Some(Reserved::NonceUsed) => Some(nonce_used(&command.nonce)),
+            Some(Reserved::Voided) => Some(voided(&command.nonce)),
+            _ => None,
+        })
+    }
+
+    /// Records a refusal; what could not be recorded is a failure of its own.
+    async fn refused(
+        &self,
+        command: &SignCommand,
+        policy: Option<PolicyDigest>,
+        now_ms: u64,
+        failure: Failure,
+    ) -> Failure {
+        let record = audit::decision(now_ms, RecordKind::Refused, command, policy);
+        let codes: Vec<&str> = match failure.reasons.as_slice() {
+            [] => vec![failure.code.name()],
+            reasons => reasons.iter().map(|reason| reason.code.name()).collect(),
+        };
+        match self.store.append(audit::row(&audit::refusal(record, codes))).await {
+            Ok(_) => failure,
+            Err(error) => error.into(),
+        }
+    }
+}
+
+fn asked(command: &SignCommand, permitted: &Permitted, now_ms: u64) -> Reserve {
+    let Permitted { chosen, policy, demands } = permitted;
+    let record = audit::decision(now_ms, RecordKind::Refused, command, Some(*policy));
+    Reserve {
+        nonce: command.nonce.clone(),
+        request: command.request,
+        key: chosen.key,
+        epoch_named: command.epoch.is_some() || chosen.old_epoch,
+        client: command.asker.client.clone(),
+        idempotency: command.idempotency(),
+        policy: Some(*policy.as_bytes()),
+        demands: demands.iter().map(stored).collect(),
+        now_ms,
+        refusal: audit::row(&audit::refusal(record, demands.iter().map(|demand| demand.code.name()))),
+    }
+}
+
+fn stored(demand: &Demand) -> store::Demand {
+    let Demand { window, seconds, add, limit, code } = demand.clone();
+    store::Demand { window, seconds, add, limit, code: code.name() }
+}
+
+/// The reason that a full window is.
+fn reason(refused: &RefusedDemand) -> Reason {
+    let RefusedDemand { demand, used } = refused;
+    let code: ReasonCode = demand.code.parse().unwrap_or(ReasonCode::RollingLimitExceeded);
+    let detail = format!(
+        "{}: expected at most {} within {} s, found {used} used and {} more",
+        demand.window, demand.limit, demand.seconds, demand.add
+    );
+    Reason { code, detail }
+}
+
+fn limited(refused: &[RefusedDemand]) -> Failure {
+    Failure::refused(refused.iter().map(reason).collect())
+}
+
+fn said(Reason { code, detail }: Reason) -> ReasonBody {
+    ReasonBody { code: code.name().to_owned(), detail }
+}
