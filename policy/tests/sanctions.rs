@@ -53,7 +53,7 @@ fn addresses_are_found_in_the_treasurys_remarks() {
 #[test]
 fn addresses_of_places_and_aliases_count_and_latin_1_does_not_hinder() {
     let sdn = entity(7, "none");
-    let mut places = format!("7,1,\"Caf").into_bytes();
+    let mut places = b"7,1,\"Caf".to_vec();
     places.extend_from_slice(b"\xe9\",\"Paris\",\"France\",");
     places.extend_from_slice(format!("\"Digital Currency Address - ETH {TORNADO}\"\r\n").as_bytes());
     let list = import(&[sdn.as_bytes(), &places]).unwrap();

@@ -9,6 +9,7 @@ mod init;
 mod key;
 mod lock;
 mod manifest;
+mod policy;
 mod sign;
 mod status;
 mod verify;
@@ -70,6 +71,8 @@ enum Verb {
     Lock(lock::Args),
     #[command(subcommand)]
     Channel(channel::Verb),
+    #[command(subcommand)]
+    Policy(policy::Verb),
 }
 
 /// What every command may need from around it.
@@ -87,7 +90,7 @@ impl Context {
 
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
-    let Cli { json: _, socket, verb } = cli;
+    let Cli { json, socket, verb } = cli;
     let context = Context { socket };
     match verb {
         Verb::Init(args) => init::run(args),
@@ -102,6 +105,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Lock(args) => lock::run(args, &context),
         Verb::Channel(verb) => channel::run(verb),
+        Verb::Policy(verb) => policy::run(verb, json),
     }
 }
 

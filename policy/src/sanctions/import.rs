@@ -63,6 +63,7 @@ impl Importer {
     /// [`ImportError`], with the line, for a row that is neither; nothing is skipped, or an address could be.
     pub fn read(&mut self, bytes: &[u8], mut progress: impl FnMut(Progress)) -> Result<(), ImportError> {
         self.source.update(bytes);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         // DOS end-of-file marks end the Treasury's files; a byte-order mark begins many others.
         let bytes = bytes.strip_suffix(b"\x1a").unwrap_or(bytes);
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -100,7 +101,7 @@ impl Importer {
                 progress(Progress { bytes: reader.position().byte(), addresses: self.entries.len() });
             }
         }
-        progress(Progress { bytes: reader.position().byte(), addresses: self.entries.len() });
+        progress(Progress { bytes: length, addresses: self.entries.len() });
         Ok(())
     }
 
