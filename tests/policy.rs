@@ -1,6 +1,5 @@
 //! `sealstone policy`, as its users type it: checks, cases, lists and prices.
-
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
 
 mod support;
 

@@ -2,9 +2,11 @@
 
 mod support;
 
+use sealstone_attestation::{Sha256Digest, Signature64};
 use sealstone_policy::amount::Amount;
-use sealstone_policy::engine::{Demand, Lists, ReasonCode};
+use sealstone_policy::engine::{Approval, Demand, Lists, ReasonCode};
 use sealstone_policy::facts::{CurrencyId, Facts, Fee, Format, MovementKind};
+use sealstone_policy::rules::Policy;
 
 use support::{
     ALICE_PAYS, Asked, BOB, MINT, NOON, USDC, address, amount, approval, eth, policy, prices, sanctioned,
@@ -273,7 +275,7 @@ fn everybody_whom_a_payload_names_is_screened() {
     assert_eq!(screened(&unproven, MINT), [RecipientUnproven]);
     // Whoever has no entry is screened as well, for the record.
     let required = support::text(&usual("")).replacen("\"off\"", "\"required\"", 1);
-    let required = sealstone_policy::rules::Policy::parse(&required).unwrap();
+    let required = Policy::parse(&required).unwrap();
     let stranger = Asked::changed(|asked| asked.tenant = "other".try_into().unwrap());
     assert_eq!(stranger.codes(&required, &Lists::default()), [SenderUnknown, SanctionsUnavailable]);
 }
@@ -366,6 +368,31 @@ fn an_approval_that_is_none_refuses_even_where_none_was_needed() {
     );
     check(&usual(""), |asked| asked.approvals = vec![good(asked); 33], &[ApprovalInvalid]);
     check(&usual(""), |asked| asked.approvals = vec![good(asked); 32], &[]);
+}
+
+#[test]
+fn an_approver_may_sign_with_p_256_and_only_with_a_low_s() {
+    use p256::ecdsa::signature::hazmat::PrehashSigner;
+    let request = Asked::usual().request;
+    let key = p256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap();
+    let public = sealstone_attestation::PublicKey::from(key.verifying_key());
+    let dave = format!("[approvers]\ndave = {{ algorithm = \"ES256\", public_key = \"{public}\" }}");
+    let entry = usual("approvals = [{ threshold = 1, of = [\"dave\"] }]");
+    let policy = Policy::parse(&support::text(&entry).replace("[approvers]", &dave)).unwrap();
+    // Written out, so that the encoding cannot drift: lp(label) ‖ lp("dave") ‖ digest.
+    let mut message = b"\x00\x15sealstone/approval/v1\x00\x04dave".to_vec();
+    message.extend_from_slice(request.as_bytes());
+    let digest = *Sha256Digest::of(&message).as_bytes();
+    let low: p256::ecdsa::Signature = key.sign_prehash(&digest).unwrap();
+    let low = low.normalize_s();
+    let high = p256::ecdsa::Signature::from_scalars(low.r().to_bytes(), (-*low.s()).to_bytes()).unwrap();
+    for (signature, expected) in [(low, &[][..]), (high, &[ApprovalInvalid, ApprovalsMissing])] {
+        let asked = Asked::changed(|asked| {
+            let signature = Signature64::from_bytes(signature.to_bytes().into());
+            asked.approvals = vec![Approval { approver: "dave".to_owned(), signature }];
+        });
+        assert_eq!(asked.codes(&policy, &Lists::default()), expected);
+    }
 }
 
 #[test]
