@@ -3,6 +3,7 @@
 mod support;
 
 use sealstone_attestation::PolicyDigest;
+use sealstone_policy::engine::ReasonCode;
 use sealstone_policy::rules::{Policy, PolicyError};
 
 use support::{Asked, USDC, head, policy, public_hex, text, usual};
@@ -20,6 +21,16 @@ fn the_documented_example_is_a_policy() {
     let (example, _) = rest.split_once("```").expect("the example ends");
     let policy = Policy::parse(example).unwrap_or_else(|error| panic!("docs/policy.md: {error}"));
     assert!(policy.sender_count() >= 3 && policy.requires_sanctions());
+}
+
+#[test]
+fn every_reason_is_documented_in_its_order() {
+    let document = include_str!("../../docs/policy.md");
+    let (_, table) = document.split_once("## Reasons").expect("docs/policy.md has the reasons");
+    let rows: Vec<&str> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let codes: Vec<&str> = ReasonCode::ALL.iter().map(|code| code.name()).collect();
+    assert_eq!(rows, codes);
 }
 
 #[test]
