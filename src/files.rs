@@ -31,7 +31,12 @@ pub(crate) fn read(path: &Path, what: &str, bytes_max: usize) -> Result<Vec<u8>,
 
 /// Reads a regular file of UTF-8.
 pub(crate) fn read_text(path: &Path, what: &str) -> Result<String, Failure> {
-    String::from_utf8(read(path, what, TEXT_MAX)?).map_err(|error| {
+    text(path, what, read(path, what, TEXT_MAX)?)
+}
+
+/// Takes what was read from a file as UTF-8.
+pub(crate) fn text(path: &Path, what: &str, bytes: Vec<u8>) -> Result<String, Failure> {
+    String::from_utf8(bytes).map_err(|error| {
         Failure::unusable(
             "FILE_NOT_TEXT",
             format!(

@@ -10,6 +10,7 @@ mod init;
 mod key;
 mod lock;
 mod manifest;
+mod policy;
 mod sign;
 mod status;
 mod verify;
@@ -72,6 +73,8 @@ enum Verb {
     Lock(lock::Args),
     #[command(subcommand)]
     Channel(channel::Verb),
+    #[command(subcommand)]
+    Policy(policy::Verb),
 }
 
 /// What every command may need from around it.
@@ -89,7 +92,7 @@ impl Context {
 
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
-    let Cli { json: _, socket, verb } = cli;
+    let Cli { json, socket, verb } = cli;
     let context = Context { socket };
     match verb {
         Verb::Init(args) => init::run(args),
@@ -105,6 +108,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Lock(args) => lock::run(args, &context),
         Verb::Channel(verb) => channel::run(verb),
+        Verb::Policy(verb) => policy::run(verb, json),
     }
 }
 

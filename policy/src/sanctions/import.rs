@@ -63,16 +63,18 @@ impl Importer {
     /// [`ImportError`], with the line, for a row that is neither; nothing is skipped, or an address could be.
     pub fn read(&mut self, bytes: &[u8], mut progress: impl FnMut(Progress)) -> Result<(), ImportError> {
         self.source.update(bytes);
+        let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
         // DOS end-of-file marks end the Treasury's files; a byte-order mark begins many others.
         let bytes = bytes.strip_suffix(b"\x1a").unwrap_or(bytes);
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut reader = ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes);
         let mut row = StringRecord::new();
         let mut raw = csv::ByteRecord::new();
+        let mut lines = Lines::default();
         let mut shape = None;
         let mut rows = 0_u64;
         while reader.read_byte_record(&mut raw).map_err(|error| ImportError::Csv(error.to_string()))? {
-            let line = raw.position().map_or(0, csv::Position::line);
+            let line = lines.at(bytes, raw.position().map_or(0, csv::Position::byte));
             // Names in remarks may be in Latin-1; addresses are ASCII in any encoding.
             row.clear();
             raw.iter().for_each(|field| row.push_field(&String::from_utf8_lossy(field)));
@@ -99,7 +101,7 @@ impl Importer {
                 progress(Progress { bytes: reader.position().byte(), addresses: self.entries.len() });
             }
         }
-        progress(Progress { bytes: reader.position().byte(), addresses: self.entries.len() });
+        progress(Progress { bytes: length, addresses: self.entries.len() });
         Ok(())
     }
 
@@ -180,6 +182,27 @@ const COMMENT_COLUMNS: usize = 2;
 
 /// Columns of the files with entities, of which the last is the remark. Aliases and places have fewer.
 const ENTITY_COLUMNS: usize = 12;
+
+/// Line numbers of rows, counted once; the reader's own are one short after a carriage return.
+#[derive(Default)]
+struct Lines {
+    counted: usize,
+    ended: u64,
+}
+
+impl Lines {
+    /// The line of a row that begins at this byte, or after the line ends there.
+    fn at(&mut self, bytes: &[u8], byte: u64) -> u64 {
+        let begin = usize::try_from(byte).map_or(bytes.len(), |byte| byte.min(bytes.len()));
+        let ends = bytes[begin..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let begin = begin + ends;
+        for byte in &bytes[self.counted.min(begin)..begin] {
+            self.ended += u64::from(*byte == b'\n');
+        }
+        self.counted = begin;
+        self.ended + 1
+    }
+}
 
 /// What a file's rows are.
 #[derive(Clone, Copy, Debug)]
