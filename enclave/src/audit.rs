@@ -161,9 +161,10 @@ impl Enclave {
                 "expected at most {AUDIT_LEAVES_MAX} bytes of leaves, found {found}"
             )));
         }
-        let leaves = EntryBundle::split(leaves).ok_or_else(|| {
-            malformed("expected each leaf after its length, found that the bytes end before")
-        })?;
+        let (leaves, rest) = EntryBundle::split(leaves);
+        if !rest.is_empty() {
+            return Err(malformed("expected each leaf after its length, found that the bytes end before"));
+        }
         let life = self.life();
         let unlocked = life.unlocked()?;
         let mut log = lock(&unlocked.log);
@@ -264,7 +265,6 @@ impl Enclave {
         let mut receipts = lock(&unlocked.receipts);
         receipts.uncovered_mut().forget();
         log.tree = Some(tree);
-        log.due = None;
         unlocked.sign_checkpoint(log.newest, &receipts)
     }
 }

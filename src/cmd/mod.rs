@@ -2,6 +2,7 @@
 
 mod asset;
 mod attest;
+mod audit;
 mod authority;
 mod channel;
 mod doctor;
@@ -65,6 +66,8 @@ enum Verb {
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Audit(audit::Verb),
     Status(status::Args),
     Doctor(doctor::Args),
     Lock(lock::Args),
@@ -98,6 +101,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
+        Verb::Audit(verb) => audit::run(verb),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Lock(args) => lock::run(args, &context),

@@ -176,7 +176,8 @@ fn a_checkpoint_whose_answer_was_lost_is_resumed_from_by_the_log_alone() {
         "expected a checkpoint of at least 2",
     );
     log.checkpoint.clear();
-    let note = log.resume(&mut agent.0, begin(&mut agent.0).unwrap().size).unwrap();
+    let size = begin(&mut agent.0).unwrap().size;
+    let note = log.resume(&mut agent.0, size).unwrap();
     let head = verified(&mut agent, &note);
     assert_eq!((head.size, head.root, head.receipts.sequence), (2, tree.root(), 0));
     attest_with(&stage, &mut agent, &note).unwrap();
@@ -364,7 +365,7 @@ fn a_session_takes_no_checkpoint_but_the_enclaves_own_newest() {
     for (bad, says) in [
         (format!("{unsigned}\n"), "expected a signed note"),
         (text.replace("\n2\n", "\n3\n"), "does not verify"),
-        (text.replace("node-1", "node-2"), "does not verify"),
+        (text.replace("node-1", "node-2"), "found none under that name"),
         (text.replace("\u{2014} sealstone", "\u{2014} Sealstone"), "found none under that name"),
         ("x".repeat(60_000), "expected a signed note"),
     ] {
