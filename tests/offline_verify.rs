@@ -4,17 +4,10 @@
 
 mod support;
 
-use ed25519_dalek::Signer as _;
-use p256::ecdsa::signature::hazmat::PrehashSigner as _;
-use sealstone_attestation::{
-    BuildInfo, Envelope, Evidence, Manifest, Nonce, PcrBank, PcrIndex, PcrValues, PublicArea, Purpose,
-    QuoteEvidence, Receipt, Report, ReportDigest, Signature64, Statement, UnixTime, statement,
-};
+use sealstone_attestation::{Evidence, Purpose, UnixTime};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
-use support::{Desk, attestation_key, attestation_scalar, endorsement_key};
-
-const NONCE: &str = "00112233445566778899aabbccddeeff";
+use support::Desk;
+use support::evidence::{NONCE, evidence};
 
 /// An approved node, and the evidence that it shows in `evidence.json`.
 struct Audit {
@@ -64,78 +57,6 @@ impl Audit {
             checks.filter(|c| c["result"] == "failed").map(|c| c["name"].as_str().unwrap()).collect();
         assert!(failed.contains(&check), "{check}: {failed:?}");
     }
-}
-
-/// What a machine shows whose keys come from `machine` and whose PCRs from `boot`.
-fn evidence(manifest: &[u8], machine: u8, boot: u8, purpose: Purpose) -> Evidence {
-    let envelope = Envelope::parse(manifest).unwrap();
-    let approved = Manifest::from_payload(&envelope.payload).unwrap();
-    let enclave = ed25519_dalek::SigningKey::from_bytes(&[9; 32]);
-    let report = Report {
-        format: 1,
-        deployment: approved.deployment(),
-        node: approved.nodes()[0].name().to_owned(),
-        manifest: approved.digest(),
-        manifest_version: approved.version(),
-        authority: approved.authority().digest(),
-        channel_key: [3; 32],
-        report_key: enclave.verifying_key().to_bytes(),
-        build: BuildInfo { version: "0.1.0".to_owned(), commit: "abc".to_owned(), binary_sha256: None },
-        protections: Vec::new(),
-        era: 1,
-        last_used_era: 0,
-        sequence: 0,
-        receipt_head: Receipt::genesis(1),
-        unfunded: true,
-        time: approved.issued_at(),
-    };
-    let report = report.sign(|pae| Signature64::from_bytes(enclave.sign(pae).to_bytes())).unwrap();
-    let nonce: Nonce = NONCE.parse().unwrap();
-    let bound =
-        statement(purpose, nonce.as_bytes(), ReportDigest::of(&report.payload), approved.digest(), &[])
-            .unwrap();
-    Evidence {
-        format: 1,
-        purpose,
-        nonce,
-        quote: quote(&bound, machine, boot),
-        ak: PublicArea::parse(&attestation_key(machine)).unwrap(),
-        ek: PublicArea::parse(&endorsement_key(machine)).unwrap(),
-        ek_certificates: Vec::new(),
-        manifest: envelope,
-        report,
-        checkpoint: Vec::new(),
-        event_log: None,
-        ima_log: None,
-        taken_at: approved.issued_at(),
-    }
-}
-
-/// TPM2_Quote of the SHA-256 PCRs 0 to 7 (TPM 2.0 Part 2, section 10.12).
-fn quote(bound: &Statement, machine: u8, boot: u8) -> QuoteEvidence {
-    let mut pcrs = PcrValues::new();
-    for index in 0..8 {
-        pcrs.insert(PcrBank::Sha256, PcrIndex::new(index).unwrap(), vec![boot; 32]).unwrap();
-    }
-    let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
-    let named = |parts: &[&[u8]]| [&[0x00, 0x0b], Sha256::digest(parts.concat()).as_slice()].concat();
-    // The endorsement hierarchy, the EK under it, the AK under that.
-    let ek = named(&[&0x4000_000b_u32.to_be_bytes(), &named(&[&endorsement_key(machine)])]);
-    let ak = named(&[&ek, &named(&[&attestation_key(machine)])]);
-    let mut attest = vec![0xff, 0x54, 0x43, 0x47, 0x80, 0x18];
-    attest.extend(sized(&ak));
-    attest.extend(sized(bound.as_bytes()));
-    attest.extend(1000_u64.to_be_bytes());
-    attest.extend([0, 0, 0, 7, 0, 0, 0, 2, 1]);
-    attest.extend(0x0001_0002_0003_0004_u64.to_be_bytes());
-    attest.extend([0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0, 0]);
-    attest.extend(sized(&Sha256::digest([boot; 8 * 32])));
-
-    let key = p256::ecdsa::SigningKey::from_slice(&attestation_scalar(machine)).unwrap();
-    let signed: p256::ecdsa::Signature = key.sign_prehash(&Sha256::digest(&attest)).unwrap();
-    let (r, s) = signed.split_bytes();
-    let signature = [&[0x00, 0x18, 0x00, 0x0b][..], &sized(&r), &sized(&s)].concat();
-    QuoteEvidence { attest, signature, pcrs }
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use appraisal::{
     evidence::{Expectations, appraise},
     quote::{Attested, QuoteAppraisal, appraise_quote},
-    verdict::{Check, Outcome, Verdict},
+    verdict::{Check, LogAnchor, Outcome, Verdict},
 };
 pub use authority::{AuthorityError, AuthorityKey, AuthoritySet, SignaturesError};
 pub use clock::ClockInfo;

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use fake::{ISSUED_AT, Machine, Person, draft, next, pcr_values, signed, verified};
 use sealstone_attestation::{
-    Base64Bytes, BuildInfo, ClockInfo, CodeMeasurement, Envelope, Evidence, EvidenceError, Expectations,
-    ManifestDraft, Nonce, Outcome, Protection, Purpose, Receipt, Report, ReportDigest, UnixTime, Verdict,
-    VerifiedManifest, appraise, statement,
+    Base64Bytes, BuildInfo, ClockInfo, CodeMeasurement, DeploymentId, Envelope, Evidence, EvidenceError,
+    Expectations, LogAnchor, ManifestDraft, Nonce, Outcome, Protection, Purpose, Receipt, Report,
+    ReportDigest, UnixTime, Verdict, VerifiedManifest, appraise,
+    audit::{Checkpoint, CoveredReceipts, Origin, TreeHash},
+    statement,
 };
 
 const NOW: UnixTime = UnixTime::from_secs(ISSUED_AT + 1000);
@@ -76,7 +78,31 @@ impl Scene {
 
     /// Evidence over this report, quoted for this purpose and nonce.
     fn evidence_of(&self, report: Envelope, purpose: Purpose, nonce: &Nonce) -> Evidence {
-        let checkpoint = b"checkpoint 17".to_vec();
+        self.evidence_with(report, purpose, nonce, self.checkpoint(&self.head()))
+    }
+
+    /// The head of the node's log.
+    fn head(&self) -> Checkpoint {
+        Checkpoint {
+            origin: Origin::new(self.manifest.manifest().deployment(), "node-1").unwrap(),
+            size: 17,
+            root: TreeHash::from_bytes([7; 32]),
+            receipts: CoveredReceipts { era: 1, sequence: 0 },
+        }
+    }
+
+    fn checkpoint(&self, head: &Checkpoint) -> Vec<u8> {
+        let key = self.enclave.public_key();
+        head.sign(key.as_bytes().try_into().unwrap(), |text| self.enclave.sign_bytes(text)).unwrap()
+    }
+
+    fn evidence_with(
+        &self,
+        report: Envelope,
+        purpose: Purpose,
+        nonce: &Nonce,
+        checkpoint: Vec<u8>,
+    ) -> Evidence {
         let digest = ReportDigest::of(&report.payload);
         let statement =
             statement(purpose, nonce.as_bytes(), digest, self.manifest.digest(), &checkpoint).unwrap();
@@ -110,7 +136,8 @@ fn refused(verdict: &Verdict, check: &str) {
     assert!(!verdict.accepted());
     let failure = verdict.first_failure().unwrap();
     assert_eq!(failure.name, check, "{}", failure.detail);
-    assert_eq!(verdict.checks().len(), 27);
+    assert_eq!(verdict.checks().len(), 28);
+    assert_eq!(verdict.log(), None);
 }
 
 fn failed(verdict: &Verdict, check: &str) {
@@ -139,6 +166,9 @@ fn honest_evidence_is_accepted_and_the_gaps_are_named() {
             "ima"
         ]
     );
+    let head = scene.head();
+    let anchor = LogAnchor { size: 17, root: head.root, receipts: head.receipts, lag: 0 };
+    assert_eq!(verdict.log(), Some(&anchor));
     assert_eq!(verdict.warnings().len(), 1);
     assert!(verdict.warnings()[0].contains("code = \"none\""));
 }
@@ -199,7 +229,7 @@ fn a_report_signed_by_another_key_is_refused_even_when_quoted() {
     let forged = scene.report().sign(|pae| Person::new(41).sign_bytes(pae)).unwrap();
     let verdict = scene.appraise(&scene.evidence_of(forged, Purpose::Evidence, &nonce()));
     refused(&verdict, "report.signature");
-    for unreached in ["report.manifest", "report.node", "evidence.age"] {
+    for unreached in ["report.manifest", "report.node", "evidence.age", "log.anchored"] {
         failed(&verdict, unreached);
         assert!(verdict.check(unreached).unwrap().detail.starts_with("not reached"));
     }
@@ -258,6 +288,51 @@ fn keys_that_are_not_enrolled_together_are_refused() {
     other.ak = Machine::new("node-2", 2).ak.public();
     other.ek = Machine::new("node-2", 2).ek.public();
     failed(&scene.appraise(&other), "signature.valid");
+}
+
+#[test]
+fn a_log_is_anchored_by_a_checkpoint_of_this_enclave_and_this_node_alone() {
+    let scene = Scene::new();
+    let mut report = scene.report();
+    (report.era, report.sequence) = (3, 50);
+    let with = |checkpoint: Vec<u8>| {
+        let report = scene.sign(&report);
+        scene.appraise(&scene.evidence_with(report, Purpose::Evidence, &nonce(), checkpoint))
+    };
+    let none = with(Vec::new());
+    assert!(none.accepted());
+    let check = none.check("log.anchored").unwrap();
+    assert_eq!((check.result, none.log()), (Outcome::NotApplicable, None));
+    assert!(check.detail.starts_with("without an anchor"), "{}", check.detail);
+
+    for (era, sequence, lag) in [(3, 50, 0), (3, 40, 10), (3, 60, 0), (2, 70, 50)] {
+        let head = Checkpoint { receipts: CoveredReceipts { era, sequence }, ..scene.head() };
+        let verdict = with(scene.checkpoint(&head));
+        assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+        assert_eq!(verdict.log().unwrap().lag, lag, "{era} {sequence}");
+    }
+    let later = Checkpoint { receipts: CoveredReceipts { era: 4, sequence: 0 }, ..scene.head() };
+    refused(&with(scene.checkpoint(&later)), "log.anchored");
+
+    let other_node = Origin::new(scene.head().origin.deployment(), "node-2").unwrap();
+    refused(&with(scene.checkpoint(&Checkpoint { origin: other_node, ..scene.head() })), "log.anchored");
+    let other_deployment = Origin::new(DeploymentId::from_bytes([9; 16]), "node-1").unwrap();
+    refused(
+        &with(scene.checkpoint(&Checkpoint { origin: other_deployment, ..scene.head() })),
+        "log.anchored",
+    );
+    let foreign = Scene { enclave: Person::new(41), ..Scene::new() };
+    refused(&with(foreign.checkpoint(&scene.head())), "log.anchored");
+    let text = String::from_utf8(scene.checkpoint(&scene.head())).unwrap();
+    for bad in [text.replace("\n17\n", "\n18\n"), scene.head().text(), "checkpoint 17".to_owned()] {
+        refused(&with(bad.into_bytes()), "log.anchored");
+    }
+    // Genuine, but not what was quoted.
+    let mut swapped = scene.evidence();
+    swapped.checkpoint = scene.checkpoint(&Checkpoint { size: 18, ..scene.head() });
+    refused(&scene.appraise(&swapped), "statement.nonce");
+    swapped.checkpoint.clear();
+    refused(&scene.appraise(&swapped), "statement.nonce");
 }
 
 #[test]

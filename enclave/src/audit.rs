@@ -161,9 +161,10 @@ impl Enclave {
                 "expected at most {AUDIT_LEAVES_MAX} bytes of leaves, found {found}"
             )));
         }
-        let leaves = EntryBundle::split(leaves).ok_or_else(|| {
-            malformed("expected each leaf after its length, found that the bytes end before")
-        })?;
+        let (leaves, rest) = EntryBundle::split(leaves);
+        if !rest.is_empty() {
+            return Err(malformed("expected each leaf after its length, found that the bytes end before"));
+        }
         let life = self.life();
         let unlocked = life.unlocked()?;
         let mut log = lock(&unlocked.log);
@@ -264,7 +265,6 @@ impl Enclave {
         let mut receipts = lock(&unlocked.receipts);
         receipts.uncovered_mut().forget();
         log.tree = Some(tree);
-        log.due = None;
         unlocked.sign_checkpoint(log.newest, &receipts)
     }
 }
@@ -315,4 +315,97 @@ fn mismatch(detail: impl Into<String>) -> Refuse {
 
 fn malformed(detail: impl Into<String>) -> Refuse {
     refuse(RefusalCode::Malformed, detail)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What can happen to the receipts of an era.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Give,
+        Take(prop::sample::Index),
+        Settle,
+        Forget,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            4 => Just(Step::Give),
+            4 => any::<prop::sample::Index>().prop_map(Step::Take),
+            1 => Just(Step::Settle),
+            1 => Just(Step::Forget),
+        ];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        #[test]
+        fn a_receipt_is_due_until_a_checkpoint_was_signed_over_its_record(steps in steps()) {
+            let mut uncovered = Uncovered::default();
+            // Each receipt: whether a record was taken since the newest checkpoint, and whether one covers it.
+            let mut model: BTreeMap<u64, (bool, bool)> = BTreeMap::new();
+            for step in steps {
+                match step {
+                    Step::Give => {
+                        let sequence = model.len() as u64 + 1;
+                        uncovered.add(sequence, ReceiptHash::of(b"before"), ReceiptHash::of(b"it"));
+                        model.insert(sequence, (false, false));
+                    }
+                    Step::Take(_) if model.is_empty() => {}
+                    Step::Take(which) => {
+                        let sequence = which.index(model.len()) as u64 + 1;
+                        if let Some(given) = uncovered.0.get_mut(&sequence) {
+                            given.taken = true;
+                            model.entry(sequence).and_modify(|state| state.0 = true);
+                        } else {
+                            prop_assert!(model[&sequence].1, "only what is covered is forgotten");
+                        }
+                    }
+                    Step::Settle => {
+                        uncovered.settle();
+                        model.values_mut().for_each(|state| state.1 |= state.0);
+                    }
+                    Step::Forget => {
+                        uncovered.forget();
+                        model.values_mut().filter(|state| !state.1).for_each(|state| state.0 = false);
+                    }
+                }
+                let missing = model.iter().find(|(_, (taken, covered))| !taken && !covered);
+                prop_assert_eq!(uncovered.first_missing(), missing.map(|(sequence, _)| *sequence));
+                prop_assert_eq!(uncovered.0.len(), model.values().filter(|(_, covered)| !covered).count());
+                prop_assert!(!uncovered.is_full());
+            }
+        }
+    }
+
+    #[test]
+    fn so_many_receipts_and_no_more() {
+        let mut uncovered = Uncovered::default();
+        for sequence in 1..=AUDIT_UNCOVERED_MAX as u64 {
+            assert!(!uncovered.is_full());
+            uncovered.add(sequence, ReceiptHash::of(b"before"), ReceiptHash::of(b"it"));
+        }
+        assert!(uncovered.is_full());
+        uncovered.0.values_mut().for_each(|given| given.taken = true);
+        assert!(uncovered.is_full(), "a record is not enough");
+        uncovered.settle();
+        assert!(!uncovered.is_full() && uncovered.first_missing().is_none());
+    }
+
+    #[test]
+    fn a_remembered_head_is_where_the_log_goes_on_and_an_empty_one_begins() {
+        let empty = AuditLog::remembered(None);
+        assert_eq!((empty.newest().size, empty.newest().root), (0, TreeHash::empty()));
+        assert!(empty.tree().is_ok());
+        let head = LogHead { size: 5, root: TreeHash::from_bytes([1; 32]) };
+        let log = AuditLog::remembered(Some(head));
+        assert_eq!(log.newest(), head);
+        assert_eq!(log.tree().unwrap_err().code(), RefusalCode::AuditMismatch);
+    }
 }

@@ -3,6 +3,7 @@
 mod approve;
 mod asset;
 mod attest;
+mod audit;
 mod authority;
 mod channel;
 mod doctor;
@@ -68,6 +69,8 @@ enum Verb {
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Audit(audit::Verb),
     Status(status::Args),
     Doctor(doctor::Args),
     Lock(lock::Args),
@@ -104,6 +107,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
+        Verb::Audit(verb) => audit::run(verb),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Lock(args) => lock::run(args, &context),

@@ -1,6 +1,6 @@
 //! `sealstone verify`: appraise evidence offline, on any machine.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sealstone_attestation::{
@@ -49,14 +49,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     let Args { file, manifest, authority, nonce, node, max_age, at } = args;
     let now = at.map_or_else(now, Ok)?;
-    let bytes = files::read(&file, "evidence", Evidence::BYTES_MAX)?;
-    let evidence = Evidence::parse(&bytes).map_err(|error| {
-        Failure::unusable(
-            "EVIDENCE",
-            format!("expected evidence in {}, found: {}", file.display(), chain(&error)),
-            "give the file that `sealstone attest` wrote, whole",
-        )
-    })?;
+    let evidence = read_evidence(&file)?;
     let envelope = match &manifest {
         Some(path) => Unverified::read(path)?.bytes,
         None => evidence.manifest.to_json(),
@@ -80,12 +73,25 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     Ok(Answer::verdict(verdict.accepted(), json_of(&verdict), described(&verdict)))
 }
 
+/// Evidence as a file holds it; nothing in it is believed yet.
+pub(super) fn read_evidence(file: &Path) -> Result<Evidence, Failure> {
+    let bytes = files::read(file, "evidence", Evidence::BYTES_MAX)?;
+    Evidence::parse(&bytes).map_err(|error| {
+        Failure::unusable(
+            "EVIDENCE",
+            format!("expected evidence in {}, found: {}", file.display(), chain(&error)),
+            "give the file that `sealstone attest` wrote, whole",
+        )
+    })
+}
+
 /// Without an approved manifest there is nothing to judge by: a refusal in the shape of a verdict.
 fn manifest_refused(reason: &str) -> Answer {
     let json = json!({
         "accepted": false,
         "checks": [{"name": "manifest.approved", "result": "failed", "detail": reason}],
         "warnings": [],
+        "log": null,
     });
     Answer::verdict(false, json, format!("FAIL manifest.approved: {}\nrefused\n", shown(reason)))
 }

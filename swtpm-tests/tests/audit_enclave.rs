@@ -3,16 +3,19 @@
 
 mod support;
 
+use std::process::Command;
+
 use sealstone_attestation::audit::{
     Checkpoint, EntryBundle, Frontier, LeafHash, Origin, Record, RecordKind, TreeHash, VerifiedCheckpoint,
 };
 use sealstone_attestation::{Algorithm, Purpose, ReceiptHash, Signature64};
 use sealstone_swtpm_tests::log::{AuditLog, Begun, begin, record_of};
+use sealstone_swtpm_tests::process::binary;
 use sealstone_swtpm_tests::wait::until;
 use sealstone_wire::limits::{AUDIT_LEAVES_MAX, AUDIT_UNCOVERED_MAX};
 use sealstone_wire::reply::{Refusal, RefusalCode, Reply, Signed};
 use sealstone_wire::request::{Request, SignRequest};
-use support::agent::{asset, signing, unlock};
+use support::agent::{asset, provision, signing, unlock};
 use support::stage::{PCRS, qualifying_with};
 use support::{Agent, Stage, refused, state_file};
 
@@ -176,7 +179,8 @@ fn a_checkpoint_whose_answer_was_lost_is_resumed_from_by_the_log_alone() {
         "expected a checkpoint of at least 2",
     );
     log.checkpoint.clear();
-    let note = log.resume(&mut agent.0, begin(&mut agent.0).unwrap().size).unwrap();
+    let size = begin(&mut agent.0).unwrap().size;
+    let note = log.resume(&mut agent.0, size).unwrap();
     let head = verified(&mut agent, &note);
     assert_eq!((head.size, head.root, head.receipts.sequence), (2, tree.root(), 0));
     attest_with(&stage, &mut agent, &note).unwrap();
@@ -364,7 +368,7 @@ fn a_session_takes_no_checkpoint_but_the_enclaves_own_newest() {
     for (bad, says) in [
         (format!("{unsigned}\n"), "expected a signed note"),
         (text.replace("\n2\n", "\n3\n"), "does not verify"),
-        (text.replace("node-1", "node-2"), "does not verify"),
+        (text.replace("node-1", "node-2"), "found none under that name"),
         (text.replace("\u{2014} sealstone", "\u{2014} Sealstone"), "found none under that name"),
         ("x".repeat(60_000), "expected a signed note"),
     ] {
@@ -472,4 +476,37 @@ fn a_file_of_before_there_was_a_log_begins_an_empty_one() {
         (head["size"].as_u64(), head["root"].as_str()),
         (Some(1), Some(tree.root().to_string().as_str()))
     );
+}
+
+#[test]
+fn a_head_is_on_disk_before_its_checkpoint_leaves() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trace");
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "-e", "trace=pwrite64,fdatasync,sendto", "-e", "signal=none", "-o"]).arg(&path);
+    strace.arg(binary("sealstone-enclave"));
+    let stage = Stage::traced_by(&mut strace);
+    let mut agent = stage.connect();
+    agent.upload(&stage.authority.sign(&stage.draft())).unwrap();
+    agent.honest(provision(), stage.tpm()).unwrap();
+    let provisioned = std::fs::read_to_string(&path).unwrap().lines().count();
+    let mut log = AuditLog::default();
+    log.add(&started());
+    log.checkpoint(&mut agent.0).unwrap();
+    let calls = until("the answer to be in the trace", || {
+        let trace = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = trace.lines().skip(provisioned).collect();
+        let write = lines.iter().rposition(|line| line.contains("pwrite64("))?;
+        let thread = lines[write].split_whitespace().next()?;
+        // One thread makes one call after the other.
+        let own = |line: &&&str| line.split_whitespace().next() == Some(thread);
+        let calls: Vec<String> =
+            lines[write..].iter().filter(own).map(|line| line[thread.len()..].trim().to_owned()).collect();
+        calls.iter().any(|call| call.starts_with("sendto(")).then_some(calls)
+    });
+    let at = |what: &str| {
+        calls.iter().position(|call| call.contains(what)).unwrap_or_else(|| panic!("{what}: {calls:?}"))
+    };
+    let synced = calls.iter().position(|call| call.contains("fdatasync") && call.ends_with("= 0")).unwrap();
+    assert!(at("pwrite64") < synced && synced < at("sendto("), "{calls:?}");
 }

@@ -1,6 +1,8 @@
 //! What the tests of the command line share: the program itself, and a machine that never was.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub(crate) mod evidence;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

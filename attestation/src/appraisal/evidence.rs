@@ -1,19 +1,20 @@
 //! The appraisal of a node's evidence by whoever chose the nonce.
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use crate::{
     ClockInfo, CodeMeasurement, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Report,
     ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
     appraisal::{
         quote::{QUOTE_CHECKS, check_quote},
-        verdict::{CheckSpec, Checklist, if_asked, mandatory},
+        verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
+    audit::{Checkpoint, CoveredReceipts, Origin, VerifiedCheckpoint},
     statement,
 };
 
 /// Every check of evidence besides those of its quote, in order.
-static EVIDENCE_CHECKS: [CheckSpec; 10] = [
+static EVIDENCE_CHECKS: [CheckSpec; 11] = [
     mandatory("manifest.same"),
     mandatory("report.signature"),
     mandatory("report.manifest"),
@@ -21,6 +22,7 @@ static EVIDENCE_CHECKS: [CheckSpec; 10] = [
     mandatory("evidence.purpose"),
     mandatory("evidence.nonce"),
     if_asked("evidence.age"),
+    if_asked("log.anchored"),
     if_asked("code.measured"),
     if_asked("event_log"),
     if_asked("ima"),
@@ -146,6 +148,7 @@ fn check_report(
         None => list.not_applicable("evidence.age", "no greatest age was asked"),
         Some(max_age) => list.record("evidence.age", report_age(report.time, now, max_age)),
     }
+    check_log(list, &evidence.checkpoint, report);
     for protection in report.protections.iter().filter(|protection| !protection.active) {
         list.warn(format!(
             "the enclave's protection {:?} is not active: {}",
@@ -155,6 +158,45 @@ fn check_report(
     if report.unfunded {
         list.warn("no verified set of recovery shares exists: losing this TPM loses every key".to_owned());
     }
+}
+
+/// The audit log's head, which the statement binds: signed by the key of the report, which the quote vouches for.
+fn check_log(list: &mut Checklist, checkpoint: &[u8], report: &Report) {
+    if checkpoint.is_empty() {
+        return list.not_applicable("log.anchored", "without an anchor: the evidence holds no checkpoint");
+    }
+    match log_anchor(checkpoint, report) {
+        Err(reason) => list.record("log.anchored", Err(reason)),
+        Ok(anchor) => {
+            let LogAnchor { size, root, receipts: CoveredReceipts { era, sequence }, lag } = anchor;
+            let detail = format!(
+                "{size} records with root {root}; receipts up to {sequence} of era {era} are among them, {lag} of \
+                 era {} may not be",
+                report.era
+            );
+            list.record("log.anchored", Ok(detail));
+            list.anchor(anchor);
+        }
+    }
+}
+
+fn log_anchor(checkpoint: &[u8], report: &Report) -> Result<LogAnchor, String> {
+    let origin = Origin::of_report(report).map_err(|error| error.to_string())?;
+    let verified = VerifiedCheckpoint::of_log(checkpoint, &report.report_key, &origin)
+        .map_err(|error| error.to_string())?;
+    let &Checkpoint { origin: _, size, root, receipts } = verified.checkpoint();
+    let covered = match receipts.era.cmp(&report.era) {
+        Ordering::Less => 0,
+        // It may be newer than the report, and then says more than that.
+        Ordering::Equal => receipts.sequence,
+        Ordering::Greater => {
+            let (expected, found) = (report.era, receipts.era);
+            return Err(format!(
+                "expected a checkpoint of era {expected} or before, found one of era {found}"
+            ));
+        }
+    };
+    Ok(LogAnchor { size, root, receipts, lag: report.sequence.saturating_sub(covered) })
 }
 
 fn report_manifest(report: &Report, manifest: &VerifiedManifest) -> Result<String, String> {

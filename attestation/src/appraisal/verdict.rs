@@ -3,6 +3,8 @@
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+use crate::audit::{CoveredReceipts, TreeHash};
+
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -27,11 +29,26 @@ pub struct Check {
     pub detail: String,
 }
 
+/// The head of the audit log that a quote vouches for, as far as its verdict is accepted: whoever has the log can be
+/// held to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LogAnchor {
+    /// Records.
+    pub size: u64,
+    /// The root of the tree over them.
+    pub root: TreeHash,
+    /// Which receipts are among them.
+    pub receipts: CoveredReceipts,
+    /// Receipts of the report's era that are not surely among them.
+    pub lag: u64,
+}
+
 /// What an appraisal says: every check by name. Only an appraisal makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     checks: Vec<Check>,
     warnings: Vec<String>,
+    log: Option<LogAnchor>,
 }
 
 impl Verdict {
@@ -64,14 +81,21 @@ impl Verdict {
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
+
+    /// The head of the audit log that was quoted; only if everything was accepted.
+    #[must_use]
+    pub fn log(&self) -> Option<&LogAnchor> {
+        self.log.as_ref().filter(|_| self.accepted())
+    }
 }
 
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut verdict = serializer.serialize_struct("Verdict", 3)?;
+        let mut verdict = serializer.serialize_struct("Verdict", 4)?;
         verdict.serialize_field("accepted", &self.accepted())?;
         verdict.serialize_field("checks", &self.checks)?;
         verdict.serialize_field("warnings", &self.warnings)?;
+        verdict.serialize_field("log", &self.log())?;
         verdict.end()
     }
 }
@@ -96,13 +120,14 @@ pub(crate) const fn if_asked(name: &'static str) -> CheckSpec {
 pub(crate) struct Checklist {
     entries: Vec<(&'static CheckSpec, Option<(Outcome, String)>)>,
     warnings: Vec<String>,
+    log: Option<LogAnchor>,
 }
 
 impl Checklist {
     /// Puts every check on the list, as not reached.
     pub(crate) fn new(specs: &[&'static [CheckSpec]]) -> Self {
         let entries = specs.iter().flat_map(|specs| specs.iter()).map(|spec| (spec, None)).collect();
-        Self { entries, warnings: Vec::new() }
+        Self { entries, warnings: Vec::new(), log: None }
     }
 
     /// Records a check's result: the detail of a pass, or why it failed.
@@ -121,6 +146,11 @@ impl Checklist {
     /// Adds a warning.
     pub(crate) fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
+    }
+
+    /// Sets the head of the audit log that was shown.
+    pub(crate) fn anchor(&mut self, log: LogAnchor) {
+        self.log = Some(log);
     }
 
     /// Whether this check passed.
@@ -146,7 +176,7 @@ impl Checklist {
                 Check { name: spec.name, result, detail }
             })
             .collect();
-        Verdict { checks, warnings: self.warnings }
+        Verdict { checks, warnings: self.warnings, log: self.log }
     }
 
     fn set(&mut self, name: &'static str, outcome: Outcome, detail: String) {
@@ -224,6 +254,7 @@ mod tests {
                 {"name": "three", "result": "failed", "detail": "not reached: two did not pass"},
             ],
             "warnings": ["known"],
+            "log": null,
         });
         assert_eq!(json, expected);
     }

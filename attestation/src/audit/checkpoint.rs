@@ -12,6 +12,7 @@
 
 use std::{fmt, str::FromStr};
 
+use serde::Serialize;
 use thiserror::Error;
 
 use super::note::{Note, NoteError, NoteKey};
@@ -110,7 +111,7 @@ impl FromStr for Origin {
 }
 
 /// Up to which receipt of an era every receipt is in the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct CoveredReceipts {
     /// The unlock era.
     pub era: u64,

@@ -8,18 +8,22 @@
 //!   makes their proofs.
 //! * [`Note`], [`Checkpoint`]: a signed head of the log.
 //! * [`Tile`], [`EntryBundle`], [`TileWriter`]: the log as a folder of files.
+//! * [`LogExamination`]: a whole log, held to its checkpoints.
 //! * [`LogProof`]: one record with its proof and a checkpoint, in one file.
 
 mod checkpoint;
+mod examine;
 mod note;
 mod proof;
 mod prove;
+mod receipts;
 mod record;
 mod tile;
 mod tile_writer;
 mod tree;
 
 pub use checkpoint::{Checkpoint, CheckpointError, CoveredReceipts, Origin, OriginError, VerifiedCheckpoint};
+pub use examine::{EraFindings, LogExamination, LogFindings, LogFlaw, NamedCheckpoint};
 pub use note::{Note, NoteError, NoteKey, NoteSignature};
 pub use proof::{LogProof, LogProofError};
 pub use prove::{prove_consistency, prove_inclusion};

@@ -117,6 +117,13 @@ impl EntryBundle {
         format!("tile/entries/{}", index_path(self.index, self.width))
     }
 
+    /// The same bundle when it has all its entries, of which the first are these: what a log that has grown may have
+    /// kept alone.
+    #[must_use]
+    pub fn whole(&self) -> Self {
+        Self { width: TILE_WIDTH, ..*self }
+    }
+
     /// How many entries it has.
     #[must_use]
     pub fn width(&self) -> u64 {
@@ -145,18 +152,17 @@ impl EntryBundle {
         if rest.is_empty() { Ok(entries) } else { Err(TileError::LeftOver { path: self.path() }) }
     }
 
-    /// Reads entries of which nobody said how many they are; `None` if the bytes end within one.
+    /// Reads entries of which nobody said how many they are; what is left is less than one.
     #[must_use]
-    pub fn split(bytes: &[u8]) -> Option<Vec<&[u8]>> {
+    pub fn split(bytes: &[u8]) -> (Vec<&[u8]>, &[u8]) {
         let mut rest = bytes;
         let mut entries = Vec::new();
         // Each turn takes two bytes at least.
-        while !rest.is_empty() {
-            let (entry, after) = first_entry(rest)?;
+        while let Some((entry, after)) = first_entry(rest) {
             entries.push(entry);
             rest = after;
         }
-        Some(entries)
+        (entries, rest)
     }
 
     /// Appends an entry to a bundle's bytes.

@@ -21,9 +21,15 @@ pub struct LogFile {
 /// A folder in the making. The file `checkpoint`, the signed note, is its caller's.
 #[derive(Clone, Debug, Default)]
 pub struct TileWriter {
-    frontier: Frontier,
+    tiles: HashTiles,
     /// The entries of the bundle that is not whole yet.
     entries: Vec<u8>,
+}
+
+/// The tiles of such a folder, without its entries.
+#[derive(Clone, Debug, Default)]
+pub(super) struct HashTiles {
+    frontier: Frontier,
     /// For each level of tiles, the hashes of the tile that is not whole yet.
     levels: Vec<Vec<TreeHash>>,
 }
@@ -41,15 +47,42 @@ impl TileWriter {
     /// [`TooLong`] for an entry of more than 65,535 bytes; nothing is appended.
     pub fn push(&mut self, leaf: &[u8]) -> Result<Vec<LogFile>, TooLong> {
         EntryBundle::append(&mut self.entries, leaf)?;
-        let hash = LeafHash::of(leaf);
-        self.frontier.push(hash);
-        let size = self.frontier.size();
-        let mut files = Vec::new();
+        let mut files = self.tiles.push(LeafHash::of(leaf));
+        let size = self.tiles.frontier.size();
         if size.is_multiple_of(TILE_WIDTH) {
             let bytes = std::mem::take(&mut self.entries);
             files.extend(bundle(size).map(|bundle| LogFile { path: bundle.path(), bytes }));
         }
-        let mut hash = TreeHash::from(hash);
+        Ok(files)
+    }
+
+    /// The partial files at the right edge of the log as it is now. They are needed beside the whole ones for a
+    /// checkpoint of this size.
+    #[must_use]
+    pub fn partial(&self) -> Vec<LogFile> {
+        let mut files = self.tiles.partial();
+        if !self.entries.is_empty() {
+            let bytes = self.entries.clone();
+            let bundle = bundle(self.tiles.frontier.size());
+            files.extend(bundle.map(|bundle| LogFile { path: bundle.path(), bytes }));
+        }
+        files
+    }
+
+    /// The tree so far.
+    #[must_use]
+    pub fn tree(&self) -> &Frontier {
+        &self.tiles.frontier
+    }
+}
+
+impl HashTiles {
+    /// Appends a leaf; gives the tiles that are whole with it.
+    pub(super) fn push(&mut self, leaf: LeafHash) -> Vec<LogFile> {
+        self.frontier.push(leaf);
+        let size = self.frontier.size();
+        let mut files = Vec::new();
+        let mut hash = TreeHash::from(leaf);
         // One turn for each level of tiles that the tree has; a turn goes on only where a tile became whole.
         for level in 0.. {
             if self.levels.len() == level {
@@ -64,28 +97,18 @@ impl TileWriter {
             files.extend(tile(size, level).map(|tile| file(&tile, &whole)));
             hash = root_of_row(whole);
         }
-        Ok(files)
-    }
-
-    /// The partial files at the right edge of the log as it is now. They are needed beside the whole ones for a
-    /// checkpoint of this size.
-    #[must_use]
-    pub fn partial(&self) -> Vec<LogFile> {
-        let size = self.frontier.size();
-        let mut files = Vec::new();
-        if !self.entries.is_empty() {
-            let bytes = self.entries.clone();
-            files.extend(bundle(size).map(|bundle| LogFile { path: bundle.path(), bytes }));
-        }
-        for (level, hashes) in self.levels.iter().enumerate().filter(|(_, hashes)| !hashes.is_empty()) {
-            files.extend(tile(size, level).map(|tile| file(&tile, hashes)));
-        }
         files
     }
 
+    /// The tiles that are not whole yet.
+    pub(super) fn partial(&self) -> Vec<LogFile> {
+        let size = self.frontier.size();
+        let levels = self.levels.iter().enumerate().filter(|(_, hashes)| !hashes.is_empty());
+        levels.filter_map(|(level, hashes)| Some(file(&tile(size, level)?, hashes))).collect()
+    }
+
     /// The tree so far.
-    #[must_use]
-    pub fn tree(&self) -> &Frontier {
+    pub(super) fn tree(&self) -> &Frontier {
         &self.frontier
     }
 }

@@ -152,8 +152,9 @@ fn entries_come_back_in_order_and_nothing_else_does() {
         for (entry, index) in entries.into_iter().zip(bundle.first()..) {
             assert_eq!(entry, leaf(index));
         }
-        assert_eq!(EntryBundle::split(bytes).unwrap(), bundle.parse(bytes).unwrap());
-        assert_eq!(EntryBundle::split(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(EntryBundle::split(bytes), (bundle.parse(bytes).unwrap(), &[][..]));
+        let (cut, rest) = EntryBundle::split(&bytes[..bytes.len() - 1]);
+        assert_eq!((cut.len() as u64 + 1, rest.is_empty()), (bundle.width(), false));
         let mut longer = bytes.clone();
         longer.push(0);
         assert_eq!(bundle.parse(&longer), Err(TileError::LeftOver { path: bundle.path() }));

@@ -80,6 +80,7 @@ pub fn evidence(bytes: &[u8]) -> bool {
     let now = golden.report.report().time;
     let verdict = appraise(&evidence, &golden.manifest, &expectations, now);
     assert_complete(&verdict, &[&QUOTE_CHECKS, &EVIDENCE_CHECKS]);
+    assert_eq!(verdict.log().is_some(), verdict.accepted(), "the seed's log is anchored");
     if verdict.accepted() {
         assert_eq!(evidence.quote.attest, golden.evidence.quote.attest);
         assert_eq!(evidence.quote.pcrs, golden.evidence.quote.pcrs);

@@ -8,6 +8,7 @@
 
 pub mod appraisal;
 pub mod approval;
+pub mod audit;
 pub mod enclave;
 mod golden;
 pub mod messages;
@@ -24,6 +25,10 @@ pub type Target = fn(&[u8]) -> bool;
 pub const TARGETS: &[(&str, Target)] = &[
     ("address", values::address),
     ("api_body", messages::api_body),
+    ("audit_entries", audit::entries),
+    ("audit_note", audit::note),
+    ("audit_proof", audit::proof),
+    ("audit_record", audit::record),
     ("channel", stream::channel),
     ("enclave_config", enclave::config),
     ("envelope", approval::envelope),

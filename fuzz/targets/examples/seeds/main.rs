@@ -14,6 +14,7 @@ use std::path::Path;
 
 use fake::{Machine, Person, envelope, next, signed, verified};
 use scene::{NOW, Scene};
+use sealstone_attestation::audit::{EntryBundle, LogProof, TreeHash};
 use sealstone_attestation::{Grace, HexBytes, Purpose, Signature64, StateStatus, Succession};
 use sealstone_enclave::state_file::{State, places};
 use sealstone_wire::channel::{ChannelKey, Handshake};
@@ -23,6 +24,7 @@ use serde_json::json;
 fn main() {
     let scene = Scene::new();
     approvals(&scene);
+    audit(&scene);
     values(&scene);
     streams();
     enclave_files(&scene);
@@ -75,6 +77,25 @@ fn approvals(scene: &Scene) {
     grown.nodes[1].firmware = Some(vec![fake::FIRMWARE]);
     grown.authority = fake::authority(2, &[person, &Person::new(2), &Person::new(3)]);
     save("manifest", "grown.json", serde_json::to_vec(&grown).unwrap());
+}
+
+fn audit(scene: &Scene) {
+    let leaves = scene::log_leaves();
+    for (name, leaf) in ["started", "signed", "refused"].into_iter().zip(&leaves) {
+        save("audit_record", name, leaf);
+    }
+    let mut entries = Vec::new();
+    leaves.iter().for_each(|leaf| EntryBundle::append(&mut entries, leaf).unwrap());
+    save("audit_entries", "three", entries);
+    save("audit_entries", "empty", [0, 0]);
+    let proof = scene::log_proof(&scene.report, &scene.enclave);
+    save("audit_proof", "second", proof.to_bytes());
+    let alone = LogProof { index: 0, hashes: vec![], ..proof.clone() };
+    save("audit_proof", "other_tree", alone.to_bytes());
+    save("audit_note", "checkpoint", &proof.checkpoint);
+    let witness = "\u{2014} witness.example/w1 AAAAAQID\n".as_bytes();
+    save("audit_note", "witnessed", [&proof.checkpoint[..], witness].concat());
+    save("audit_note", "text", "text\n\n\u{2014} name AAAAAQID\n");
 }
 
 fn values(scene: &Scene) {
@@ -144,6 +165,8 @@ fn enclave_files(scene: &Scene) {
     sealed["slots"] = json!([slot(4), slot(5)]);
     save("state_file", "sealed.json", serde_json::to_vec_pretty(&sealed).unwrap());
     save("state_file", "record", places::record(7, &serde_json::to_vec(&sealed).unwrap()).unwrap());
+    sealed["log_head"] = json!({ "size": 17, "root": TreeHash::empty() });
+    save("state_file", "with_log.json", serde_json::to_vec_pretty(&sealed).unwrap());
     sealed["slots"] = json!([slot(4), slot(5), slot(6)]);
     save("state_file", "three_slots.json", serde_json::to_vec_pretty(&sealed).unwrap());
 

@@ -1,5 +1,6 @@
 //! Requests, replies and HTTP bodies.
 
+use sealstone_attestation::audit::TreeHash;
 use sealstone_attestation::{Algorithm, Binding, KeyId, PublicKey, RequestDigest};
 use sealstone_wire::api::{
     Asset, AssetBody, AssetList, Enrolment, HashName, NodeStatus, Problem, Reason, SessionKey, SignBody,
@@ -72,7 +73,10 @@ fn requests(scene: &Scene) -> Vec<(&'static str, Request)> {
         ("relayed", Request::Relayed { to: 4, step: 2, response: vec![0x80, 1, 0, 0, 0, 10, 0, 0, 1, 0] }),
         (
             "attest",
-            Request::Attest { quote: scene.evidence.quote.clone(), checkpoint: b"checkpoint 17".to_vec() },
+            Request::Attest {
+                quote: scene.evidence.quote.clone(),
+                checkpoint: scene.evidence.checkpoint.clone(),
+            },
         ),
         ("public_key", Request::PublicKey { path: asset_path(), binding: None }),
         ("sign_message", sign(asset_path(), Payload::Message(b"hello".to_vec()))),
@@ -89,6 +93,16 @@ fn requests(scene: &Scene) -> Vec<(&'static str, Request)> {
         ("import_share", Request::ImportShare { share: vec![4; 60] }),
         ("export_root", Request::ExportRoot { evidence: b"{}".to_vec() }),
         ("import_root", Request::ImportRoot { sealed: vec![6; 60] }),
+        ("checkpoint_begin", Request::CheckpointBegin),
+        ("audit_leaves", Request::AuditLeaves { index: 3, leaves: b"\0\x02{}".to_vec() }),
+        ("checkpoint_sign", Request::CheckpointSign { size: 3, root: TreeHash::empty() }),
+        (
+            "audit_resume",
+            Request::AuditResume {
+                checkpoint: scene.evidence.checkpoint.clone(),
+                frontier: vec![TreeHash::empty(); 2],
+            },
+        ),
     ]
 }
 
@@ -121,6 +135,8 @@ fn replies(scene: &Scene) -> Vec<(&'static str, Reply)> {
         ("signed", Reply::Signed(Box::new(signed[0].clone()))),
         ("receipts", Reply::Receipts(signed)),
         ("shares", Reply::Shares(vec![vec![1; 30]; 3])),
+        ("checkpoint_begun", Reply::CheckpointBegun { era: 1, sequence: 2, size: 3, resume: true }),
+        ("checkpoint", Reply::Checkpoint(scene.evidence.checkpoint.clone())),
         (
             "refused",
             Reply::Refused(Refusal { code: RefusalCode::NoSession, detail: "expected, found".to_owned() }),

@@ -1,9 +1,13 @@
 //! One node and its authority, and everything that they sign.
 
+use sealstone_attestation::audit::{
+    Checkpoint, CoveredReceipts, Frontier, LeafHash, LogProof, Origin, Reason, ReceiptReference, Record,
+    RecordKind,
+};
 use sealstone_attestation::{
-    Base64Bytes, Binding, BuildInfo, Envelope, Evidence, HexBytes, ManifestDigest, ManifestDraft, Nonce,
-    Protection, Purpose, Receipt, Report, ReportDigest, RequestDigest, SessionId, Signature64, SignedReceipt,
-    UnixTime, statement,
+    Base64Bytes, Binding, BuildInfo, Envelope, Evidence, HexBytes, KeyId, ManifestDigest, ManifestDraft,
+    Nonce, Protection, Purpose, Receipt, Report, ReportDigest, RequestDigest, SessionId, Signature64,
+    SignedReceipt, UnixTime, statement,
 };
 use sealstone_wire::reply::{self, Phase};
 
@@ -19,6 +23,60 @@ pub(crate) struct Scene {
     pub(crate) draft: ManifestDraft,
     pub(crate) report: Report,
     pub(crate) evidence: Evidence,
+}
+
+/// The second of three records, in the log that this report's node keeps.
+pub(crate) fn log_proof(report: &Report, enclave: &Person) -> LogProof {
+    let leaves = log_leaves();
+    let mut tree = Frontier::new();
+    leaves.iter().for_each(|leaf| tree.push(LeafHash::of(leaf)));
+    let [first, second, third] = &leaves;
+    let head = Checkpoint {
+        origin: Origin::of_report(report).unwrap(),
+        size: tree.size(),
+        root: tree.root(),
+        receipts: CoveredReceipts { era: 1, sequence: 0 },
+    };
+    LogProof {
+        leaf: second.clone(),
+        index: 1,
+        hashes: vec![LeafHash::of(first).into(), LeafHash::of(third).into()],
+        checkpoint: head.sign(&report.report_key, |text| enclave.sign_bytes(text)).unwrap(),
+    }
+}
+
+/// A start, a signature and a refusal.
+pub(crate) fn log_leaves() -> [Vec<u8>; 3] {
+    let receipt = Receipt {
+        sequence: 1,
+        era: 1,
+        previous: Receipt::genesis(1),
+        request: RequestDigest::from_bytes([2; 32]),
+        key_id: KeyId::from_bytes([3; 32]),
+        epoch: 4,
+        binding: Binding::from_bytes([4; 32]),
+        session: SessionId::from_bytes([5; 16]),
+        time: NOW,
+        signature: Signature64::from_bytes([6; 64]),
+    };
+    let time_ms = 1000 * NOW.as_secs();
+    let signed = Record {
+        client: Some("uid:1000".to_owned()),
+        request: Some(receipt.request),
+        key_id: Some(receipt.key_id),
+        epoch: Some(receipt.epoch),
+        binding: Some(receipt.binding),
+        session: Some(receipt.session),
+        receipt: Some(ReceiptReference::of(&receipt)),
+        ..Record::new(time_ms, RecordKind::Signed)
+    };
+    let refused = Record {
+        code: Some("POLICY_DENIED".to_owned()),
+        reasons: vec![Reason { code: "LIMIT".to_owned() }],
+        detail: Some("\"é\"".to_owned()),
+        ..Record::new(time_ms, RecordKind::Refused)
+    };
+    [Record::new(time_ms, RecordKind::Started), signed, refused].map(|record| record.to_leaf().unwrap())
 }
 
 impl Scene {
@@ -46,7 +104,7 @@ impl Scene {
         };
         let signed_report = report.sign(|pae| enclave.sign_bytes(pae)).unwrap();
         let nonce = Nonce::from([0x5a; 32]);
-        let checkpoint = b"checkpoint 17".to_vec();
+        let checkpoint = log_proof(&report, &enclave).checkpoint;
         let digest = ReportDigest::of(&signed_report.payload);
         let statement =
             statement(Purpose::Evidence, nonce.as_bytes(), digest, manifest.digest(), &checkpoint).unwrap();
