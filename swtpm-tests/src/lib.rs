@@ -8,8 +8,10 @@ pub mod direct;
 pub mod http;
 pub mod hunt;
 pub mod node;
+pub mod pki;
 pub mod process;
 pub mod swtpm;
+pub mod tls;
 pub mod wait;
 
 pub use node::Node;
