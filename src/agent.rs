@@ -1,6 +1,5 @@
-//! What a command asks of the agent: where its socket is, typed answers, and problems turned into failures.
+//! What a command asks of the agent: typed answers, and problems turned into failures.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
@@ -9,12 +8,10 @@ use sealstone_wire::api::Problem;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::endpoint::Endpoint;
 use crate::failure::{Exit, Failure, chain};
 use crate::http::{self, Call, HttpError};
 use crate::output::shown;
-
-/// Where the agent's socket is looked for when nobody says where.
-pub(crate) const SOCKETS: [&str; 2] = ["./agent.sock", "/run/sealstone/agent.sock"];
 
 /// Most bytes of an ordinary answer: far above one asset, one status or one signature.
 const ANSWER_MAX: usize = 1024 * 1024;
@@ -29,10 +26,10 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// RSA key, and a ceremony has dozens of commands.
 const TPM_DEADLINE: Duration = Duration::from_secs(300);
 
-/// The agent behind one socket.
+/// The agent at one place.
 #[derive(Debug)]
 pub(crate) struct Agent {
-    socket: PathBuf,
+    endpoint: Endpoint,
 }
 
 /// How long and how large an answer may be.
@@ -49,24 +46,14 @@ pub(crate) enum Bounds {
 }
 
 impl Agent {
-    /// The agent at `socket`, or else at the first of [`SOCKETS`] that exists.
-    pub(crate) fn find(socket: Option<&Path>) -> Result<Self, Failure> {
-        let socket = match socket {
-            Some(socket) => Some(socket.to_owned()),
-            None => SOCKETS.iter().map(PathBuf::from).find(|candidate| candidate.exists()),
-        };
-        socket.map(|socket| Self { socket }).ok_or_else(|| {
-            Failure::unusable(
-                "NO_SOCKET",
-                format!("expected the agent's socket at {}, found none", SOCKETS.join(" or ")),
-                "start sealstone-agent, or say where its socket is with --socket or SEALSTONE_SOCKET",
-            )
-        })
+    /// The agent there.
+    pub(crate) fn at(endpoint: Endpoint) -> Self {
+        Self { endpoint }
     }
 
     /// Where it is.
-    pub(crate) fn socket(&self) -> &Path {
-        &self.socket
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// `GET`.
@@ -125,15 +112,25 @@ impl Agent {
             Bounds::Tpm => (ANSWER_MAX, TPM_DEADLINE),
             Bounds::Evidence => (Evidence::BYTES_MAX, TPM_DEADLINE),
         };
-        let reply = http::call(&self.socket, Call { method, target, body, answer_max, deadline })
+        let reply = http::call(&self.endpoint, Call { method, target, body, answer_max, deadline })
             .map_err(|error| self.unreachable(&error))?;
         if reply.status.is_success() { Ok(reply.body) } else { Err(failed(reply.status, &reply.body)) }
     }
 
     fn unreachable(&self, error: &HttpError) -> Failure {
-        let socket = self.socket.display();
-        let detail = format!("expected an answer from the agent at {socket}, found: {}", chain(error));
+        let detail =
+            format!("expected an answer from the agent at {}, found: {}", self.endpoint, chain(error));
         match error {
+            HttpError::Connect(_) | HttpError::Handshake(_) | HttpError::Protocol(_)
+                if matches!(self.endpoint, Endpoint::Tls(_)) =>
+            {
+                Failure::unusable(
+                    "AGENT_UNREACHABLE",
+                    detail,
+                    "check --url, that [api.tls] of agent.toml trusts our certificate and does not have it revoked, \
+                     and that --tls-ca is the authority of the agent's",
+                )
+            }
             HttpError::Connect(_) => Failure::unusable(
                 "AGENT_UNREACHABLE",
                 detail,
@@ -148,7 +145,7 @@ impl Agent {
             _ => Failure::unusable(
                 "AGENT_ANSWER",
                 detail,
-                "check that the socket is the agent's, and its release",
+                "check that the agent listens there, and its release",
             ),
         }
     }
@@ -170,7 +167,7 @@ fn failed(status: StatusCode, body: &[u8]) -> Failure {
         return Failure::unusable(
             "AGENT_ANSWER",
             format!("expected an answer or a problem document, found HTTP status {status}"),
-            "check that the socket is the agent's, and its release",
+            "check that the agent listens there, and its release",
         );
     };
     let Problem { kind: _, title, status: _, detail, code, request_id, reasons } = problem;

@@ -1,8 +1,8 @@
-//! One HTTP/1.1 request over the agent's Unix socket, with a deadline and a bounded answer.
+//! One HTTP/1.1 request over the agent's Unix socket or TLS, with a deadline and a bounded answer.
 
 use std::error::Error as StdError;
 use std::io;
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -11,7 +11,11 @@ use hyper::header::{ACCEPT, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use thiserror::Error;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
+
+use crate::endpoint::{Endpoint, TlsEndpoint};
 
 /// What is asked of the agent.
 #[derive(Debug)]
@@ -43,6 +47,9 @@ pub(crate) enum HttpError {
     /// The environment: nobody listens there, or we may not connect.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
+    /// The peer is not whom we trust, or does not trust us.
+    #[error("cannot agree on TLS")]
+    Handshake(#[source] io::Error),
     /// The peer: too slow.
     #[error("expected an answer within {} s, found none", deadline.as_secs())]
     Deadline {
@@ -70,27 +77,47 @@ pub(crate) enum HttpError {
 }
 
 /// Makes one call on a connection of its own.
-pub(crate) fn call(socket: &Path, call: Call) -> Result<Reply, HttpError> {
+pub(crate) fn call(endpoint: &Endpoint, call: Call) -> Result<Reply, HttpError> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(HttpError::Runtime)?;
     let deadline = call.deadline;
     runtime
-        .block_on(async { tokio::time::timeout(deadline, exchange(socket, call)).await })
+        .block_on(async { tokio::time::timeout(deadline, connect(endpoint, call)).await })
         .unwrap_or(Err(HttpError::Deadline { deadline }))
 }
 
-async fn exchange(socket: &Path, call: Call) -> Result<Reply, HttpError> {
+async fn connect(endpoint: &Endpoint, call: Call) -> Result<Reply, HttpError> {
+    match endpoint {
+        Endpoint::Socket(path) => {
+            let stream = UnixStream::connect(path).await.map_err(HttpError::Connect)?;
+            exchange(stream, "sealstone", call).await
+        }
+        Endpoint::Tls(tls) => {
+            let TlsEndpoint { host, port, name, config } = &**tls;
+            let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(HttpError::Connect)?;
+            let stream = TlsConnector::from(Arc::clone(config))
+                .connect(name.clone(), stream)
+                .await
+                .map_err(HttpError::Handshake)?;
+            let authority =
+                if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+            exchange(stream, &authority, call).await
+        }
+    }
+}
+
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    host: &str,
+    call: Call,
+) -> Result<Reply, HttpError> {
     let Call { method, target, body, answer_max, deadline: _ } = call;
-    let stream = UnixStream::connect(socket).await.map_err(HttpError::Connect)?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(HttpError::Protocol)?;
     // Ends with the runtime, at the latest.
     tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(target)
-        .header(HOST, "sealstone")
-        .header(ACCEPT, "application/json");
+    let request =
+        Request::builder().method(method).uri(target).header(HOST, host).header(ACCEPT, "application/json");
     let request = match body {
         Some(body) => request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body))),
         None => request.body(Full::new(Bytes::new())),
@@ -127,7 +154,7 @@ mod tests {
     use super::*;
     use std::io::{Read, Write};
     use std::os::unix::net::UnixListener;
-    use std::path::PathBuf;
+    use std::path::{Path, PathBuf};
 
     /// A peer that reads a request's head and then does as the test says.
     fn peer(dir: &Path, act: impl FnOnce(&mut std::os::unix::net::UnixStream) + Send + 'static) -> PathBuf {
@@ -147,7 +174,8 @@ mod tests {
 
     fn get(socket: &Path, deadline: Duration) -> Result<Reply, HttpError> {
         let target = "/v1/status".to_owned();
-        call(socket, Call { method: Method::GET, target, body: None, answer_max: 16, deadline })
+        let endpoint = Endpoint::Socket(socket.to_owned());
+        call(&endpoint, Call { method: Method::GET, target, body: None, answer_max: 16, deadline })
     }
 
     const SOON: Duration = Duration::from_millis(200);

@@ -5,6 +5,7 @@
 
 mod agent;
 mod cmd;
+mod endpoint;
 mod failure;
 mod files;
 mod http;

@@ -83,7 +83,7 @@ pub async fn run(
         version = env!("CARGO_PKG_VERSION"),
         node = config.node,
         socket = %config.api.socket.display(),
-        tls = config.api.tls.as_ref().map(|tls| tls.listen.to_string()),
+        tls = server.tls_address().ok().flatten().map(|address| address.to_string()),
         "serving"
     );
     server.run(router(node), shutdown.ended()).await;

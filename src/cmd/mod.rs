@@ -16,13 +16,14 @@ mod sign;
 mod status;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use sealstone_attestation::UnixTime;
 
 use crate::agent::Agent;
+use crate::endpoint::Options;
 use crate::failure::{Exit, Failure};
 use crate::output::{self, Answer};
 
@@ -40,16 +41,8 @@ pub(crate) struct Cli {
     #[arg(long, global = true, help_heading = "Global options")]
     pub(crate) json: bool,
 
-    /// The agent's socket [default: ./agent.sock, then /run/sealstone/agent.sock]
-    #[arg(
-        long,
-        global = true,
-        help_heading = "Global options",
-        value_name = "PATH",
-        env = "SEALSTONE_SOCKET",
-        hide_env_values = true
-    )]
-    socket: Option<PathBuf>,
+    #[command(flatten)]
+    agent: Options,
 
     #[command(subcommand)]
     verb: Verb,
@@ -83,20 +76,20 @@ enum Verb {
 /// What every command may need from around it.
 #[derive(Debug)]
 struct Context {
-    socket: Option<PathBuf>,
+    agent: Options,
 }
 
 impl Context {
     /// The agent, for commands that talk to it.
     fn agent(&self) -> Result<Agent, Failure> {
-        Agent::find(self.socket.as_deref())
+        self.agent.endpoint().map(Agent::at)
     }
 }
 
 /// Does what was typed.
 pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
-    let Cli { json, socket, verb } = cli;
-    let context = Context { socket };
+    let Cli { json, agent, verb } = cli;
+    let context = Context { agent };
     match verb {
         Verb::Init(args) => init::run(args),
         Verb::Authority(verb) => authority::run(verb),

@@ -42,6 +42,19 @@ impl Answer {
 pub fn request(socket: &Path, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
+    exchange(&mut stream, method, path, body)
+}
+
+/// Sends one request on a connection that is closed after it.
+///
+/// # Errors
+/// The agent ends before it has answered.
+pub fn exchange(
+    stream: &mut (impl Read + Write),
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> io::Result<Answer> {
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
@@ -53,7 +66,7 @@ pub fn request(socket: &Path, method: &str, path: &str, body: &[u8]) -> io::Resu
     parse(&bytes).ok_or_else(|| io::Error::other("the agent closed before it had answered"))
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<Answer> {
     let split = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
     let head = String::from_utf8(bytes[..split].to_vec()).ok()?;
     let status = head.split(' ').nth(1)?.parse().ok()?;

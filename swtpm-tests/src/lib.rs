@@ -11,8 +11,10 @@ pub mod http;
 pub mod hunt;
 pub mod log;
 pub mod node;
+pub mod pki;
 pub mod process;
 pub mod swtpm;
+pub mod tls;
 pub mod wait;
 
 pub use node::Node;

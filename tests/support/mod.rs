@@ -61,7 +61,11 @@ impl Desk {
     /// The program, in this folder, without an agent.
     pub(crate) fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sealstone"));
-        command.args(line.split_whitespace()).current_dir(self.path()).env_remove("SEALSTONE_SOCKET");
+        command
+            .args(line.split_whitespace())
+            .current_dir(self.path())
+            .env_remove("SEALSTONE_SOCKET")
+            .env_remove("SEALSTONE_URL");
         command
     }
 

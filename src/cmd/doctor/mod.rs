@@ -3,6 +3,7 @@
 mod folder;
 mod host;
 mod node;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -62,10 +63,12 @@ impl Line {
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
     let Args { dir } = args;
-    let mut lines = node::examine(context, now()?);
+    let now = now()?;
+    let mut lines = node::examine(context, now);
     lines.extend(host::examine(&host::Host::this()));
     if let Some(dir) = dir {
         lines.extend(folder::examine(&dir));
+        lines.extend(tls::examine(&dir, now));
     }
     let healthy = lines.iter().all(|line| line.result != Health::Fail);
     let text = described(&lines, healthy);

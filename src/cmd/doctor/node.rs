@@ -12,6 +12,7 @@ use sealstone_wire::reply::{Phase, Status};
 use super::super::{Context, status};
 use super::Line;
 use crate::agent::{Agent, Bounds};
+use crate::endpoint::Endpoint;
 
 /// A clock before this was never set: the year of this release.
 const EARLIEST: UnixTime = UnixTime::from_secs(1_767_225_600);
@@ -30,7 +31,10 @@ pub(super) fn examine(context: &Context, now: UnixTime) -> Vec<Line> {
             ];
         }
     };
-    let mut lines = vec![socket(agent.socket())];
+    let mut lines = match agent.endpoint() {
+        Endpoint::Socket(path) => vec![socket(path)],
+        Endpoint::Tls(_) => Vec::new(),
+    };
     match agent.get::<NodeStatus>("/v1/status".to_owned(), Bounds::Ordinary) {
         Err(failure) => lines.push(Line::fail(
             "agent.answers",
@@ -157,6 +161,7 @@ fn clock(now: UnixTime, signed: Option<UnixTime>) -> Line {
 mod tests {
     use super::super::Health;
     use super::*;
+    use crate::endpoint::Options;
     use sealstone_wire::api::TpmStatus;
     use std::collections::BTreeMap;
 
@@ -218,7 +223,7 @@ mod tests {
     fn nothing_or_a_file_in_place_of_the_socket_fails() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("agent.sock");
-        let context = Context { socket: Some(path.clone()) };
+        let context = Context { agent: Options { socket: Some(path.clone()), ..Options::default() } };
         assert_eq!(failing(&examine(&context, EARLIEST)), ["agent.socket", "agent.answers"]);
         fs::write(&path, "").unwrap();
         assert_eq!(failing(&examine(&context, EARLIEST)), ["agent.socket", "agent.answers"]);
