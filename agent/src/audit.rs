@@ -75,7 +75,12 @@ impl Record {
     #[must_use]
     pub fn request(self, nonce: &NonceKey, request: RequestDigest, client: &str) -> Self {
         let client = (!client.is_empty()).then(|| client.to_owned());
-        Self { request: Some(request), client, nonce: Some(nonce.nonce), ..self.of(nonce.chain_id, &nonce.sender) }
+        Self {
+            request: Some(request),
+            client,
+            nonce: Some(nonce.nonce),
+            ..self.of(nonce.chain_id, &nonce.sender)
+        }
     }
 
     /// Of this sender on this chain.
@@ -147,7 +152,8 @@ mod tests {
     fn a_record_says_what_is_known_and_no_more() {
         let (tenant, asset) = ("acme".try_into().unwrap(), "hot".try_into().unwrap());
         let nonce = NonceKey { chain_id: 1, sender: Sender::asset(&tenant, &asset), nonce: 7 };
-        let row = Record::new("refused").code("LIMIT").request(&nonce, RequestDigest::of(b"x"), "uid:0").row();
+        let row =
+            Record::new("refused").code("LIMIT").request(&nonce, RequestDigest::of(b"x"), "uid:0").row();
         let json: serde_json::Value = serde_json::from_slice(&row.leaf).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
         assert_eq!(

@@ -12,8 +12,8 @@ use sealstone_agent::assets::Assets;
 use sealstone_agent::attest::{AttestSettings, Attestor, PCR_POLL};
 use sealstone_agent::config::api::ApiConfig;
 use sealstone_agent::config::enclave::RawEnclave;
-use sealstone_agent::config::tpm::RawTpm;
 use sealstone_agent::config::store::StoreConfig;
+use sealstone_agent::config::tpm::RawTpm;
 use sealstone_agent::enclave::{Enclave, Endpoint};
 use sealstone_agent::reconcile::Reconciler;
 use sealstone_agent::shutdown::{Ender, Shutdown};
@@ -71,7 +71,8 @@ impl Agent {
 
     async fn for_users(allowed_uids: BTreeSet<u32>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&StoreConfig::sqlite(folder.path().join("agent.db")), "node-1").await.unwrap();
+        let store =
+            Store::open(&StoreConfig::sqlite(folder.path().join("agent.db")), "node-1").await.unwrap();
         let key = ChannelKey::generate().unwrap();
         let raw = RawEnclave {
             address: "unix:enclave.sock".to_owned(),

@@ -97,7 +97,9 @@ impl fmt::Display for Amount {
 
 /// Not an amount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("expected an amount in the smallest unit: 1 to {DIGITS_MAX} decimal digits as text, without sign, point or leading zero")]
+#[error(
+    "expected an amount in the smallest unit: 1 to {DIGITS_MAX} decimal digits as text, without sign, point or leading zero"
+)]
 pub struct AmountError;
 
 #[cfg(test)]
@@ -106,7 +108,9 @@ mod tests {
 
     #[test]
     fn an_amount_has_one_spelling() {
-        for good in ["0", "1", "115792089237316195423570985008687907853269984665640564039457584007913129639936"] {
+        for good in
+            ["0", "1", "115792089237316195423570985008687907853269984665640564039457584007913129639936"]
+        {
             assert_eq!(good.parse::<Amount>().unwrap().to_string(), good);
         }
         for bad in ["", "-1", "+1", "01", "00", "1.0", "1e3", " 1", "1 ", "1_000", "٣", &"9".repeat(161)] {

@@ -8,9 +8,13 @@ pub mod direct;
 pub mod http;
 pub mod hunt;
 pub mod node;
+pub mod pgbouncer;
+pub mod postgres;
 pub mod process;
 pub mod swtpm;
 pub mod wait;
 
 pub use node::Node;
+pub use pgbouncer::PgBouncer;
+pub use postgres::Postgres;
 pub use swtpm::Swtpm;

@@ -81,7 +81,11 @@ impl StoreConfig {
     ///
     /// # Errors
     /// Names the field and what was expected of it; never the URL, which may hold a password.
-    pub fn postgres(url: &str, replica_url: Option<&str>, password: Option<&str>) -> Result<Self, FieldError> {
+    pub fn postgres(
+        url: &str,
+        replica_url: Option<&str>,
+        password: Option<&str>,
+    ) -> Result<Self, FieldError> {
         let with_password = |options: PgConnectOptions| match password {
             Some(password) => options.password(password),
             None => options,
@@ -144,7 +148,8 @@ impl RawStore {
 fn password(path: &Path) -> Result<String, FieldError> {
     let refused = |reason: String| FieldError::new("store.password_file", reason);
     let bytes = read_capped(path, PASSWORD_MAX).map_err(|error| refused(error.to_string()))?;
-    let text = String::from_utf8(bytes).map_err(|_| refused("expected UTF-8, found other bytes".to_owned()))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| refused("expected UTF-8, found other bytes".to_owned()))?;
     let password = text.trim_end_matches(['\r', '\n']);
     if password.is_empty() || password.contains(['\r', '\n']) {
         return Err(refused("expected one line, found none or several".to_owned()));
@@ -160,7 +165,9 @@ fn options(field: &'static str, url: &str) -> Result<PgConnectOptions, FieldErro
     }
     // The parser's own words may repeat the password.
     let options = PgConnectOptions::from_str(url).map_err(|_| {
-        refused("expected postgres://user@host/database?sslmode=…&sslrootcert=…, found a URL that does not parse")
+        refused(
+            "expected postgres://user@host/database?sslmode=…&sslrootcert=…, found a URL that does not parse",
+        )
     })?;
     let host = options.get_host();
     let local = options.get_socket().is_some()
@@ -174,7 +181,9 @@ fn options(field: &'static str, url: &str) -> Result<PgConnectOptions, FieldErro
     match options.get_ssl_mode() {
         _ if !named => Ok(options.ssl_mode(PgSslMode::VerifyFull)),
         PgSslMode::VerifyFull | PgSslMode::VerifyCa => Ok(options),
-        _ => Err(refused("expected sslmode=verify-full or verify-ca for a server on another machine, found less")),
+        _ => Err(refused(
+            "expected sslmode=verify-full or verify-ca for a server on another machine, found less",
+        )),
     }
 }
 
@@ -184,7 +193,8 @@ mod tests {
 
     fn check(toml: &str, environment: Option<&str>) -> Result<StoreConfig, String> {
         let raw: RawStore = toml::from_str(toml).map_err(|error| error.to_string())?;
-        raw.check(Path::new("/etc/sealstone"), environment.map(str::to_owned)).map_err(|error| error.to_string())
+        raw.check(Path::new("/etc/sealstone"), environment.map(str::to_owned))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -212,7 +222,10 @@ mod tests {
         assert_eq!(mode("postgres://u@db.example/keys?sslmode=verify-ca").unwrap(), "VerifyCa");
         for weak in ["disable", "allow", "prefer", "require"] {
             let error = mode(&format!("postgres://u:pa55@10.0.0.7/keys?sslmode={weak}")).unwrap_err();
-            assert!(error.contains("store.url: expected sslmode=verify-full") && !error.contains("pa55"), "{error}");
+            assert!(
+                error.contains("store.url: expected sslmode=verify-full") && !error.contains("pa55"),
+                "{error}"
+            );
         }
         for local in ["127.0.0.1", "[::1]", "localhost", "%2Frun%2Fpostgresql"] {
             assert!(mode(&format!("postgres://u@{local}/keys?sslmode=disable")).is_ok(), "{local}");
@@ -224,7 +237,11 @@ mod tests {
         for (toml, environment, expected) in [
             ("", None, "store: expected path, or url"),
             ("path = \"a\"\nurl = \"postgres://u:pa55@localhost/x\"", None, "found both"),
-            ("path = \"a\"\nreplica_url = \"postgres://u:pa55@localhost/x\"", None, "store.path: expected it alone"),
+            (
+                "path = \"a\"\nreplica_url = \"postgres://u:pa55@localhost/x\"",
+                None,
+                "store.path: expected it alone",
+            ),
             ("url = \"mysql://u:pa55@localhost/x\"", None, "store.url: expected postgres://"),
             ("url = \"postgres://u:pa55@localhost:port/x\"", None, "store.url: expected postgres://"),
             ("", Some("postgres://u:pa55@localhost:port/x"), "DATABASE_URL: expected postgres://"),

@@ -405,7 +405,10 @@ fn limited(refused: &[RefusedDemand]) -> Failure {
             format!("{}: {used} used and {} asked for of {}", demand.window, demand.add, demand.limit)
         })
         .collect();
-    Failure::new(Code::LimitExceeded(code), format!("expected room in each window, found {}", each.join("; ")))
+    Failure::new(
+        Code::LimitExceeded(code),
+        format!("expected room in each window, found {}", each.join("; ")),
+    )
 }
 
 fn nonce_used(nonce: &NonceKey) -> Failure {

@@ -123,7 +123,12 @@ impl Store {
         let mut row = Vec::new();
         reserve::push(&reserve, 0, 0, (0, 0), &mut row)?;
         row.extend(reserve.demands.iter().map(|demand| demand.window.as_str().into()));
-        row.extend(reserve.idempotency.iter().flat_map(|name| [name.client.as_str().into(), name.key.as_str().into()]));
+        row.extend(
+            reserve
+                .idempotency
+                .iter()
+                .flat_map(|name| [name.client.as_str().into(), name.key.as_str().into()]),
+        );
         self.storable(row, &reserve.refusal)?;
         let (ask, answer) = Ask::new(Box::new(reserve));
         self.job(Job::Reserve(ask), answer).await
@@ -181,7 +186,10 @@ impl Store {
     /// The database's.
     pub async fn begin_epoch(&self, epoch: AssetEpoch, audit: AuditRow) -> Result<bool, StoreError> {
         let number = rows::ordered("an epoch", epoch.epoch.0)?;
-        self.storable(vec![epoch.tenant.as_str().into(), epoch.asset.as_str().into(), number.into()], &audit)?;
+        self.storable(
+            vec![epoch.tenant.as_str().into(), epoch.asset.as_str().into(), number.into()],
+            &audit,
+        )?;
         let (ask, outcome) = Ask::new(Box::new((epoch, audit)));
         self.job(Job::Other(Other::BeginEpoch(ask)), outcome).await
     }

@@ -116,10 +116,7 @@ async fn lock_sender(transaction: &mut Transaction<'_>, sender: &str) -> Result<
 }
 
 /// What stands then, and whether that is new.
-async fn void(
-    transaction: &mut Transaction<'_>,
-    reservation: i64,
-) -> Result<(Voided, bool), StoreError> {
+async fn void(transaction: &mut Transaction<'_>, reservation: i64) -> Result<(Voided, bool), StoreError> {
     let sql = "UPDATE reservations SET state = 'voided' WHERE id = $1 AND state = 'reserved'";
     if transaction.connection.execute(sql, values([reservation.into()])).await? > 0 {
         return Ok((Voided::Voided, true));
@@ -184,7 +181,8 @@ fn as_bits(first: u64, last: u64) -> Vec<(i64, i64)> {
 }
 
 async fn begin_epoch(transaction: &mut Transaction<'_>, epoch: &AssetEpoch) -> Result<bool, StoreError> {
-    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since, retired_at: _ } = epoch;
+    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since, retired_at: _ } =
+        epoch;
     let name: [Value; 2] = [tenant.as_str().into(), asset.as_str().into()];
     if epoch.0 == 0 {
         let sql = "INSERT INTO assets (tenant, asset, sender, algorithm) VALUES ($1, $2, $3, $4) \
@@ -263,11 +261,11 @@ pub(super) async fn read_progress(
     let sql = "SELECT complete_through FROM eras WHERE node = $1 AND era = $2";
     let rows = connection.fetch(sql, values([node.into(), key.into()])).await?;
     let through = rows.first().map_or(Ok(0), |row| row.unsigned(0, "a sequence"))?;
-    let sql = "SELECT sequence FROM receipts WHERE node = $1 AND era = $2 AND sequence > $3 ORDER BY sequence";
+    let sql =
+        "SELECT sequence FROM receipts WHERE node = $1 AND era = $2 AND sequence > $3 ORDER BY sequence";
     let after = [node.into(), key.into(), ordered("a sequence", through)?.into()];
     let rows = connection.fetch(sql, values(after)).await?;
-    let beyond =
-        rows.iter().map(|row| row.unsigned(0, "a sequence")).collect::<Result<Vec<_>, _>>()?;
+    let beyond = rows.iter().map(|row| row.unsigned(0, "a sequence")).collect::<Result<Vec<_>, _>>()?;
     Ok(Progress::new(era, through, beyond))
 }
 
@@ -291,7 +289,8 @@ async fn claim(
 
 async fn checkpoint(transaction: &mut Transaction<'_>, row: &CheckpointRow) -> Result<(), StoreError> {
     let CheckpointRow { size, root, note } = row;
-    let sql = "INSERT INTO checkpoints (node, size, root, note) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+    let sql =
+        "INSERT INTO checkpoints (node, size, root, note) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     let size = ordered("a size", *size)?;
     let row = [transaction.state.node.into(), size.into(), root.into(), note.as_slice().into()];
     transaction.connection.execute(sql, values(row)).await?;

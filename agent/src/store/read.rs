@@ -9,7 +9,8 @@ use super::audit::{AuditEntry, AuditPlace, AuditQuery, CheckpointRow};
 use super::database::{Value, values};
 use super::reservation::{Reservation, ReservationQuery};
 use super::rows::{
-    ANSWER_JOIN, AssetEpoch, NonceKey, OpenReservation, RESERVATION_COLUMNS, Reserved, Standing, bits, ordered, seconds,
+    ANSWER_JOIN, AssetEpoch, NonceKey, OpenReservation, RESERVATION_COLUMNS, Reserved, Standing, bits,
+    ordered, seconds,
 };
 use super::{Store, StoreError};
 
@@ -243,8 +244,20 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn query(&self, query: &AuditQuery, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        let AuditQuery { from_ms, until_ms, tenant, sender, kind, code, client, key_id, request, own, newest_first, after } =
-            query;
+        let AuditQuery {
+            from_ms,
+            until_ms,
+            tenant,
+            sender,
+            kind,
+            code,
+            client,
+            key_id,
+            request,
+            own,
+            newest_first,
+            after,
+        } = query;
         let time = |time: &Option<u64>| time.map(|at| ordered("a time", at)).transpose();
         let text = |text: &Option<String>| text.as_deref().map(Value::from);
         let mut filter = Filter::default();
@@ -370,6 +383,10 @@ impl Filter {
     }
 
     fn condition(&self) -> String {
-        if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
+        if self.conditions.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {}", self.conditions.join(" AND "))
+        }
     }
 }

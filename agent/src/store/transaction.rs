@@ -7,9 +7,9 @@ use super::audit::AuditRow;
 use super::database::{Connection, Unfinished, sql, values};
 use super::job::Work;
 use super::progress::Progress;
+use super::rows::ordered;
 use super::tree::{Tile, Tree};
 use super::{answer, other, reserve};
-use super::rows::ordered;
 
 /// Assets whose standing is remembered where one agent writes; when there are more, the memory starts anew.
 const ASSETS_KNOWN_MAX: usize = 4096;

@@ -72,7 +72,8 @@ impl Tree {
             }
             let first = full - full % 256;
             let rows = if level == 0 {
-                let sql = "SELECT leaf_hash FROM audit WHERE node = $1 AND idx >= $2 AND idx < $3 ORDER BY idx";
+                let sql =
+                    "SELECT leaf_hash FROM audit WHERE node = $1 AND idx >= $2 AND idx < $3 ORDER BY idx";
                 connection.fetch(sql, values([node.into(), first.into(), full.into()])).await?
             } else {
                 let sql = "SELECT hashes FROM audit_tiles WHERE node = $1 AND level = $4 AND idx >= $2 AND idx < $3 \

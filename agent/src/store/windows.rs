@@ -69,8 +69,10 @@ impl Windows {
              WHERE w.sender = v.column1 AND w.name = v.column2",
             sql::rows(2, chunk.len(), 0)
         );
-        let values: Vec<Value> =
-            chunk.iter().flat_map(|((sender, name), _)| [sender.as_str().into(), name.as_str().into()]).collect();
+        let values: Vec<Value> = chunk
+            .iter()
+            .flat_map(|((sender, name), _)| [sender.as_str().into(), name.as_str().into()])
+            .collect();
         for (name, _) in chunk {
             self.totals.entry(name.clone()).or_default();
         }
@@ -94,7 +96,9 @@ impl Windows {
         );
         let values = chunk
             .iter()
-            .flat_map(|((sender, name), until)| [sender.as_str().into(), name.as_str().into(), (*until).into()])
+            .flat_map(|((sender, name), until)| {
+                [sender.as_str().into(), name.as_str().into(), (*until).into()]
+            })
             .collect();
         for row in transaction.connection.fetch(sql, values).await? {
             let (name, amount) = named_amount(&row)?;

@@ -69,7 +69,10 @@ impl Writer {
     }
 
     /// Connects to a server, and reads what the writer must know.
-    pub(super) async fn connect(server: &Server, era: Option<u64>) -> Result<(Connection, State, bool), StoreError> {
+    pub(super) async fn connect(
+        server: &Server,
+        era: Option<u64>,
+    ) -> Result<(Connection, State, bool), StoreError> {
         let (database, Resumed { committed, audit_size }) = server.resume().await?;
         let mut connection = Connection::Postgres(Box::new(database));
         let mut state = State::load(&mut connection, server.node, Some(audit_size)).await?;
@@ -125,7 +128,8 @@ impl Writer {
         }
         work.finish(&committed);
         metrics::histogram!("sealstone_store_commit_seconds").record(began.elapsed());
-        metrics::histogram!("sealstone_store_commit_jobs").record(f64::from(u32::try_from(jobs).unwrap_or(u32::MAX)));
+        metrics::histogram!("sealstone_store_commit_jobs")
+            .record(f64::from(u32::try_from(jobs).unwrap_or(u32::MAX)));
         self.make_partitions().await;
     }
 

@@ -26,7 +26,8 @@ const READERS_MAX: u32 = 4;
 
 /// What each transaction sets for itself: where its tables are, and that the server ends it if this agent is gone
 /// (a cut network would hold the node's lock for as long as TCP waits).
-const LOCAL: &str = "SET LOCAL search_path = sealstone, pg_temp; SET LOCAL idle_in_transaction_session_timeout = 10000";
+const LOCAL: &str =
+    "SET LOCAL search_path = sealstone, pg_temp; SET LOCAL idle_in_transaction_session_timeout = 10000";
 
 /// What durability rests on. `synchronous_commit` may be anything but off.
 const DURABLE: &str = "current_setting('fsync'), current_setting('full_page_writes'), \
@@ -86,8 +87,13 @@ impl Server {
         let values = vec![node.into(), (&instance).into()];
         let rows = fetch(&mut connection, SqlStr::from_static(sql), values).await?;
         let row = rows.first().ok_or(StoreError::Corrupt { expected: "the node's row" })?;
-        let server =
-            Self { options: Hidden(options), node: row.int(0)?, instance, batch: row.int(1)?, doubtful: false };
+        let server = Self {
+            options: Hidden(options),
+            node: row.int(0)?,
+            instance,
+            batch: row.int(1)?,
+            doubtful: false,
+        };
         raw(&mut connection, "COMMIT".to_owned()).await?;
         let _ = connection.close().await;
         Ok(server)
@@ -142,7 +148,10 @@ impl Postgres {
         if !rows.is_empty() {
             return check_durable(&rows);
         }
-        let sql = format!("SELECT batch, instance = {} FROM nodes WHERE number = {node}", bytes(&self.server.instance));
+        let sql = format!(
+            "SELECT batch, instance = {} FROM nodes WHERE number = {node}",
+            bytes(&self.server.instance)
+        );
         let rows = raw(&mut self.connection, sql).await?;
         match rows.first() {
             Some(row) if row.int(1)? == 0 => Err(StoreError::TakenOver),
@@ -212,7 +221,9 @@ pub(super) fn judge(error: StoreError, committing: bool) -> Unfinished {
         // A transaction that only reads: the server became a standby.
         Some("25006") => Unfinished::Lost(error),
         // The server or the pooler ends the connection. It may have committed before.
-        Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "25P03" => lost(error, committing),
+        Some(code) if code.starts_with("57P") || code.starts_with("08") || code == "25P03" => {
+            lost(error, committing)
+        }
         Some(_) => Unfinished::Failed(error),
         None => match &**source {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => lost(error, committing),
@@ -233,10 +244,15 @@ pub(crate) fn may_recover(error: &StoreError) -> bool {
             let code = source.as_database_error().and_then(|error| error.code());
             match code.as_deref() {
                 // PgBouncer reports all of its own errors as 08P01.
-                Some(code) => ["57P", "08", "53", "40", "55P", "25006"].iter().any(|class| code.starts_with(class)),
+                Some(code) => {
+                    ["57P", "08", "53", "40", "55P", "25006"].iter().any(|class| code.starts_with(class))
+                }
                 None => matches!(
                     &**source,
-                    sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::PoolTimedOut
+                    sqlx::Error::Io(_)
+                        | sqlx::Error::Tls(_)
+                        | sqlx::Error::Protocol(_)
+                        | sqlx::Error::PoolTimedOut
                 ),
             }
         }
@@ -304,8 +320,11 @@ const SCHEMA: &str = include_str!("../schema/postgres_v2.sql");
 /// Brings the database to this release's version. Agents that start at once wait for each other.
 pub(crate) async fn migrate(options: PgConnectOptions) -> Result<(), StoreError> {
     let mut connection = connect(&plain(options)).await?;
-    raw(&mut connection, format!("BEGIN; SET LOCAL search_path = pg_catalog; SELECT pg_advisory_xact_lock({LOCK})"))
-        .await?;
+    raw(
+        &mut connection,
+        format!("BEGIN; SET LOCAL search_path = pg_catalog; SELECT pg_advisory_xact_lock({LOCK})"),
+    )
+    .await?;
     let found = version(&mut connection).await?;
     if found > VERSION {
         return Err(StoreError::NewerVersion { known: VERSION, found });
@@ -389,7 +408,11 @@ async fn raw(connection: &mut PgConnection, text: String) -> Result<Vec<Row>, St
     rows.iter().map(Row::from_postgres).collect()
 }
 
-async fn fetch(connection: &mut PgConnection, sql: SqlStr, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+async fn fetch(
+    connection: &mut PgConnection,
+    sql: SqlStr,
+    values: Vec<Value>,
+) -> Result<Vec<Row>, StoreError> {
     let query = sqlx::query_with(sql, postgres_arguments(values)?).persistent(false);
     let rows = in_time(query.fetch_all(connection)).await?;
     rows.iter().map(Row::from_postgres).collect()
