@@ -11,11 +11,15 @@ pub mod http;
 pub mod hunt;
 pub mod log;
 pub mod node;
+pub mod pgbouncer;
 pub mod pki;
+pub mod postgres;
 pub mod process;
 pub mod swtpm;
 pub mod tls;
 pub mod wait;
 
 pub use node::Node;
+pub use pgbouncer::PgBouncer;
+pub use postgres::Postgres;
 pub use swtpm::Swtpm;

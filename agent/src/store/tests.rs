@@ -1,4 +1,4 @@
-//! Stories of the store: who gets a nonce, what survives, what is refused.
+//! What is SQLite's alone: files, locks, versions. What holds of every store is told in the stories.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -6,10 +6,17 @@ use std::path::PathBuf;
 use sealstone_attestation::{
     Algorithm, Binding, KeyId, PublicKey, Receipt, ReceiptHash, SessionId, Signature64, SignedReceipt,
 };
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection as _};
 use tempfile::TempDir;
 
+use sealstone_attestation::RequestDigest;
+use sealstone_wire::Epoch;
+
 use super::*;
+
+async fn open(path: &std::path::Path) -> Result<Store, StoreError> {
+    Store::open(&StoreConfig::sqlite(path), "node-1").await
+}
 
 const NOW: UnixTime = UnixTime::from_secs(1_795_230_000);
 
@@ -21,7 +28,7 @@ struct Node {
 impl Node {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("agent.db")).await.unwrap();
+        let store = open(&folder.path().join("agent.db")).await.unwrap();
         store.begin_era(7, NOW).await.unwrap();
         Self { folder, store }
     }
@@ -39,7 +46,7 @@ impl Node {
             std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
         }
         drop(store);
-        let store = Store::open(&copy.path().join("agent.db")).await.unwrap();
+        let store = open(&copy.path().join("agent.db")).await.unwrap();
         store.begin_era(7, NOW).await.unwrap();
         Self { folder: copy, store }
     }
@@ -58,20 +65,34 @@ fn nonce(nonce: u64) -> NonceKey {
     NonceKey { chain_id: 1, sender: Sender::asset(&text("acme"), &text("hot")), nonce }
 }
 
+fn record() -> AuditRow {
+    AuditRow {
+        time_ms: NOW.as_secs() * 1000,
+        kind: "signed".to_owned(),
+        code: None,
+        tenant: None,
+        sender: None,
+        client: None,
+        request: None,
+        key_id: None,
+        epoch: None,
+        leaf: b"{}".to_vec(),
+        leaf_hash: [8; 32],
+    }
+}
+
 fn ask(number: u64, payload: &str) -> Reserve {
     Reserve {
         nonce: nonce(number),
         request: RequestDigest::of(format!("{number} {payload}").as_bytes()),
-        key: ReservedKey::Asset { epoch: Epoch(2) },
+        key: ReservedKey::Session { hour: 498_675, binding: Binding::from_bytes([9; 32]), issued_at_ms: 77 },
+        epoch_named: false,
+        client: "uid:1000".to_owned(),
         idempotency: None,
-        now: NOW,
-    }
-}
-
-fn named(client: &str, key: &str, reserve: Reserve) -> Reserve {
-    Reserve {
-        idempotency: Some(IdempotencyKey { client: client.to_owned(), key: key.to_owned() }),
-        ..reserve
+        policy: None,
+        demands: Vec::new(),
+        now_ms: NOW.as_secs() * 1000,
+        refusal: record(),
     }
 }
 
@@ -95,6 +116,7 @@ fn answer(reservation: i64, sequence: u64, reserve: &Reserve) -> Answer {
         digest: [7; 32],
         recovery_id: None,
         attested_until: NOW,
+        audit: record(),
     }
 }
 
@@ -103,204 +125,6 @@ async fn fresh(store: &Store, reserve: &Reserve) -> i64 {
         Reserved::Fresh { id } => id,
         other => panic!("expected a fresh reservation, found {other:?}"),
     }
-}
-
-#[tokio::test]
-async fn the_same_request_gets_the_same_answer_and_another_gets_none() {
-    let node = Node::new().await;
-    let first = ask(1, "pay bob 5");
-    let id = fresh(&node.store, &first).await;
-    assert!(
-        matches!(node.store.reserve(first.clone()).await.unwrap(), Reserved::Open(open) if open.id == id)
-    );
-    node.store.answer(answer(id, 1, &first)).await.unwrap();
-    for _ in 0..2 {
-        let Reserved::Answered(recorded) = node.store.reserve(first.clone()).await.unwrap() else { panic!() };
-        assert_eq!((recorded.era, recorded.sequence), (7, 1));
-        assert_eq!(recorded.signature, Signature64::from_bytes([1; 64]));
-        assert_eq!((recorded.public_key, recorded.key), (public_key(), first.key));
-    }
-    assert!(matches!(node.store.reserve(ask(1, "pay eve 9")).await.unwrap(), Reserved::NonceUsed));
-    assert!(matches!(
-        node.store.standing(&nonce(1), &ask(1, "pay eve 9").request).await.unwrap(),
-        Some(Reserved::NonceUsed)
-    ));
-    assert!(node.store.standing(&nonce(2), &first.request).await.unwrap().is_none());
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn sixty_four_requests_for_one_nonce_give_it_to_exactly_one() {
-    let node = Node::new().await;
-    let tasks: Vec<_> = (0..64)
-        .map(|payload| {
-            let store = node.store.clone();
-            tokio::spawn(async move { store.reserve(ask(1, &payload.to_string())).await.unwrap() })
-        })
-        .collect();
-    let mut outcomes = Vec::new();
-    for task in tasks {
-        outcomes.push(task.await.unwrap());
-    }
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Reserved::Fresh { .. })).count(), 1);
-    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Reserved::NonceUsed)).count(), 63);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_conflict_fails_no_neighbour_in_its_transaction() {
-    let node = Node::new().await;
-    fresh(&node.store, &ask(500, "first")).await;
-    let tasks: Vec<_> = (0..200)
-        .map(|number| {
-            let store = node.store.clone();
-            // Every tenth wants the nonce that is gone.
-            let number = if number % 10 == 0 { 500 } else { number };
-            tokio::spawn(async move { (number, store.reserve(ask(number, "second")).await.unwrap()) })
-        })
-        .collect();
-    for task in tasks {
-        let (number, outcome) = task.await.unwrap();
-        match outcome {
-            Reserved::NonceUsed => assert_eq!(number, 500),
-            Reserved::Fresh { .. } => assert_ne!(number, 500),
-            other => panic!("{number}: {other:?}"),
-        }
-    }
-    assert_eq!(node.store.counts().await.unwrap()["reserved"], 181);
-}
-
-#[tokio::test]
-async fn reservations_and_answers_that_share_a_transaction_are_each_kept() {
-    let node = Node::new().await;
-    let mut open: Vec<(i64, Reserve)> = Vec::new();
-    let (mut number, mut sequence) = (0, 0);
-    // More of either than one statement takes, none of either, and in every other round a nonce that is gone.
-    for (round, asks) in [3, 16, 1, 40, 0, 5, 17, 0].into_iter().enumerate() {
-        let answers: Vec<_> = std::mem::take(&mut open)
-            .into_iter()
-            .map(|(id, reserve)| {
-                sequence += 1;
-                let (store, answer) = (node.store.clone(), answer(id, sequence, &reserve));
-                tokio::spawn(async move { store.answer(answer).await })
-            })
-            .collect();
-        let reserves: Vec<_> = (0..asks)
-            .map(|_| {
-                number += 1;
-                let (store, reserve) = (node.store.clone(), ask(number, "first"));
-                tokio::spawn(async move { (fresh(&store, &reserve).await, reserve) })
-            })
-            .collect();
-        if round % 2 == 1 {
-            let again = node.store.reserve(ask(1, "second")).await.unwrap();
-            assert!(matches!(again, Reserved::NonceUsed), "{again:?}");
-        }
-        for answer in answers {
-            answer.await.unwrap().unwrap();
-        }
-        for reserve in reserves {
-            open.push(reserve.await.unwrap());
-        }
-    }
-    let node = node.crash_and_restart().await;
-    assert_eq!((number, sequence), (82, 82));
-    assert_eq!(node.store.begin_era(7, NOW).await.unwrap().through, sequence);
-    for number in 1..=number {
-        let answered = node.store.reserve(ask(number, "first")).await.unwrap();
-        assert!(matches!(answered, Reserved::Answered(_)), "{number}: {answered:?}");
-    }
-}
-
-#[tokio::test]
-async fn the_number_of_a_released_reservation_is_not_given_again() {
-    let node = Node::new().await;
-    let released = fresh(&node.store, &ask(1, "a")).await;
-    node.store.release(released).await.unwrap();
-    assert_ne!(fresh(&node.store, &ask(2, "b")).await, released);
-}
-
-#[tokio::test]
-async fn a_crash_between_reserve_and_answer_leaves_the_reservation_to_its_request() {
-    let node = Node::new().await;
-    let lost = ask(1, "lost");
-    let session = Reserve {
-        nonce: NonceKey { sender: Sender::session(&text("acme"), &text("hot")), ..nonce(1) },
-        key: ReservedKey::Session { hour: 498_675, binding: Binding::from_bytes([9; 32]), issued_at_ms: 77 },
-        ..ask(1, "session")
-    };
-    let id = fresh(&node.store, &lost).await;
-    fresh(&node.store, &session).await;
-    let node = node.crash_and_restart().await;
-    assert!(matches!(node.store.reserve(ask(1, "other")).await.unwrap(), Reserved::NonceUsed));
-    assert!(
-        matches!(node.store.reserve(session.clone()).await.unwrap(), Reserved::Open(open) if open.key == session.key)
-    );
-    assert_eq!(node.store.reservation_of(&lost.request).await.unwrap().map(|open| open.id), Some(id));
-    node.store.answer(answer(id, 1, &lost)).await.unwrap();
-    let node = node.crash_and_restart().await;
-    assert!(matches!(node.store.reserve(lost).await.unwrap(), Reserved::Answered(_)));
-}
-
-#[tokio::test]
-async fn a_released_nonce_is_free_again_and_an_answered_one_never() {
-    let node = Node::new().await;
-    let first = named("a", "k", ask(1, "first"));
-    let id = fresh(&node.store, &first).await;
-    node.store.release(id).await.unwrap();
-    let second = named("a", "k", ask(1, "second"));
-    let id = fresh(&node.store, &second).await;
-    node.store.answer(answer(id, 1, &second)).await.unwrap();
-    node.store.release(id).await.unwrap();
-    assert!(matches!(node.store.reserve(second).await.unwrap(), Reserved::Answered(_)));
-    assert!(matches!(node.store.reserve(ask(1, "first")).await.unwrap(), Reserved::NonceUsed));
-}
-
-#[tokio::test]
-async fn an_idempotency_key_names_one_request_of_one_client() {
-    let node = Node::new().await;
-    let first = named("a", "k", ask(1, "a"));
-    let id = fresh(&node.store, &first).await;
-    assert!(
-        matches!(node.store.reserve(first.clone()).await.unwrap(), Reserved::Open(open) if open.id == id)
-    );
-    assert!(matches!(node.store.reserve(named("a", "k", ask(2, "a"))).await.unwrap(), Reserved::KeyReused));
-    // The refused request left its nonce free, and another client's key is another key.
-    fresh(&node.store, &named("b", "k", ask(2, "a"))).await;
-    assert!(matches!(node.store.reserve(named("a", "new", ask(2, "b"))).await.unwrap(), Reserved::NonceUsed));
-    fresh(&node.store, &named("a", "new", ask(3, "b"))).await;
-}
-
-#[tokio::test]
-async fn one_sequence_answers_one_reservation_and_the_first_answer_stays() {
-    let node = Node::new().await;
-    let (a, b) = (ask(1, "a"), ask(2, "b"));
-    let (a_id, b_id) = (fresh(&node.store, &a).await, fresh(&node.store, &b).await);
-    node.store.answer(answer(a_id, 1, &a)).await.unwrap();
-    node.store.answer(answer(a_id, 1, &a)).await.unwrap();
-    let taken = node.store.answer(answer(b_id, 1, &b)).await;
-    assert!(matches!(taken, Err(StoreError::SequenceTaken { era: 7, sequence: 1 })));
-    node.store.answer(answer(a_id, 2, &a)).await.unwrap();
-    let Reserved::Answered(recorded) = node.store.reserve(a).await.unwrap() else { panic!() };
-    assert_eq!(recorded.sequence, 1);
-    assert!(matches!(node.store.reserve(b).await.unwrap(), Reserved::Open(_)));
-}
-
-#[tokio::test]
-async fn a_restart_knows_which_receipts_are_missing() {
-    let node = Node::new().await;
-    for number in [1, 2, 4, 6] {
-        let ask = ask(number, "x");
-        let id = fresh(&node.store, &ask).await;
-        node.store.answer(answer(id, number, &ask)).await.unwrap();
-    }
-    let node = node.crash_and_restart().await;
-    let progress = node.store.begin_era(7, NOW).await.unwrap();
-    assert_eq!((progress.through, progress.newest()), (2, 6));
-    assert_eq!(progress.missing(8).collect::<Vec<_>>(), [3, 5, 7, 8]);
-    assert_eq!(node.store.counts().await.unwrap()["signed"], 4);
-    node.store.danger_accept_gap(7, 8).await.unwrap();
-    let node = node.crash_and_restart().await;
-    assert_eq!(node.store.begin_era(7, NOW).await.unwrap().missing(8).count(), 0);
-    assert_eq!(node.store.newest_era().await.unwrap(), Some(7));
 }
 
 #[tokio::test]
@@ -313,52 +137,10 @@ async fn yesterdays_copy_of_the_store_lacks_todays_receipts() {
     let id = fresh(&yesterday.store, &today).await;
     yesterday.store.answer(answer(id, 1, &today)).await.unwrap();
     yesterday.store.begin_era(8, NOW).await.unwrap();
-    let restored = Store::open(&copy.path().join("agent.db")).await.unwrap();
+    let restored = open(&copy.path().join("agent.db")).await.unwrap();
     assert_eq!(restored.begin_era(7, NOW).await.unwrap().missing(1).collect::<Vec<_>>(), [1]);
     assert_eq!(restored.newest_era().await.unwrap(), Some(7));
     assert!(restored.reservation_of(&today.request).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn nothing_is_reserved_before_the_era_is_known_and_a_claim_stands() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("agent.db")).await.unwrap();
-    assert!(matches!(store.reserve(ask(1, "a")).await, Err(StoreError::NoEra)));
-    assert_eq!(store.claim("deployment", b"one").await.unwrap(), b"one");
-    assert_eq!(store.claim("deployment", b"two").await.unwrap(), b"one");
-    store.close().await;
-    assert!(matches!(store.reserve(ask(1, "a")).await, Err(StoreError::Closed)));
-}
-
-#[tokio::test]
-async fn an_epoch_follows_the_one_before_it() {
-    let node = Node::new().await;
-    let epoch = |number, algorithm| AssetEpoch {
-        tenant: text("acme"),
-        asset: text("hot"),
-        algorithm,
-        epoch: Epoch(number),
-        binding: Binding::from_bytes([3; 32]),
-        key_id: public_key().key_id(),
-        public_key: public_key(),
-        since: NOW,
-    };
-    let begin = |number, algorithm| node.store.begin_epoch(epoch(number, algorithm));
-    assert!(!begin(1, Algorithm::Es256).await.unwrap());
-    assert!(begin(0, Algorithm::Es256).await.unwrap());
-    for (number, algorithm) in
-        [(0, Algorithm::Es256), (2, Algorithm::Es256), (1, Algorithm::EdDsa), (0, Algorithm::EdDsa)]
-    {
-        assert!(!begin(number, algorithm).await.unwrap(), "{number} {algorithm}");
-    }
-    assert!(begin(1, Algorithm::Es256).await.unwrap());
-    let newest = node.store.asset(&text("acme"), &text("hot"), None).await.unwrap().unwrap();
-    assert_eq!(newest, epoch(1, Algorithm::Es256));
-    assert_eq!(node.store.assets().await.unwrap(), [newest]);
-    let first = node.store.asset(&text("acme"), &text("hot"), Some(Epoch(0))).await.unwrap();
-    assert_eq!(first, Some(epoch(0, Algorithm::Es256)));
-    assert!(node.store.asset(&text("acme"), &text("hot"), Some(Epoch(9))).await.unwrap().is_none());
-    assert!(node.store.asset(&text("ac"), &text("mehot"), None).await.unwrap().is_none());
 }
 
 #[test]
@@ -377,31 +159,14 @@ fn no_two_senders_share_a_text() {
 }
 
 #[tokio::test]
-async fn the_largest_numbers_and_strangest_texts_come_back() {
-    let node = Node::new().await;
-    let strange = text("a\0'; DROP TABLE reservations; --\u{202e}");
-    let mut reserve = ask(1, "x");
-    reserve.nonce =
-        NonceKey { chain_id: u64::MAX, sender: Sender::asset(&strange, &strange), nonce: u64::MAX };
-    let id = fresh(&node.store, &reserve).await;
-    node.store.answer(answer(id, 1, &reserve)).await.unwrap();
-    assert!(matches!(node.store.reserve(reserve.clone()).await.unwrap(), Reserved::Answered(_)));
-    reserve.nonce.nonce -= 1;
-    fresh(&node.store, &reserve).await;
-    assert!(matches!(node.store.begin_era(u64::MAX, NOW).await, Err(StoreError::TooLarge { .. })));
-    // The refusal left the writer working.
-    fresh(&node.store, &ask(2, "y")).await;
-}
-
-#[tokio::test]
 async fn a_second_agent_is_refused_while_the_first_lives() {
     let node = Node::new().await;
-    assert!(matches!(Store::open(&node.path()).await, Err(StoreError::InUse { .. })));
+    assert!(matches!(open(&node.path()).await, Err(StoreError::InUse { .. })));
     node.store.close().await;
     let path = node.path();
     let Node { folder: _folder, store } = node;
     drop(store);
-    Store::open(&path).await.unwrap();
+    open(&path).await.unwrap();
 }
 
 #[tokio::test]
@@ -410,7 +175,7 @@ async fn a_file_that_is_no_store_is_refused_and_left_alone() {
     let text = folder.path().join("text.db");
     std::fs::write(&text, "this is a letter, and no database; it goes on for long enough to be read")
         .unwrap();
-    let error = Store::open(&text).await.unwrap_err();
+    let error = open(&text).await.unwrap_err();
     assert!(matches!(error, StoreError::NotAStore { .. }), "{error:?}");
     assert!(std::fs::read_to_string(&text).unwrap().starts_with("this is a letter"));
 
@@ -419,7 +184,7 @@ async fn a_file_that_is_no_store_is_refused_and_left_alone() {
     let mut connection = options.connect().await.unwrap();
     sqlx::raw_sql("CREATE TABLE t (x); PRAGMA application_id = 7").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    let error = Store::open(&other).await.unwrap_err();
+    let error = open(&other).await.unwrap_err();
     assert!(error.to_string().contains("application id 0x7"), "{error}");
 }
 
@@ -433,21 +198,21 @@ async fn a_store_of_a_newer_release_is_refused() {
     let mut connection = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    let error = Store::open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::NewerVersion { known: 1, found: 99 }), "{error:?}");
+    let error = open(&path).await.unwrap_err();
+    assert!(matches!(error, StoreError::NewerVersion { known: 2, found: 99 }), "{error:?}");
 }
 
 #[tokio::test]
 async fn a_folder_that_does_not_exist_or_is_none_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing").join("agent.db");
-    let error = Store::open(&missing).await.unwrap_err();
+    let error = open(&missing).await.unwrap_err();
     assert!(error.to_string().contains("missing"), "{error}");
     std::fs::write(folder.path().join("file"), "").unwrap();
-    assert!(matches!(Store::open(&folder.path().join("file/agent.db")).await, Err(StoreError::Open { .. })));
+    assert!(matches!(open(&folder.path().join("file/agent.db")).await, Err(StoreError::Open { .. })));
     // A folder in the file's place: nothing can be opened there, by root neither.
     std::fs::create_dir(folder.path().join("agent.db")).unwrap();
-    assert!(matches!(Store::open(&folder.path().join("agent.db")).await, Err(StoreError::Open { .. })));
+    assert!(matches!(open(&folder.path().join("agent.db")).await, Err(StoreError::Open { .. })));
 }
 
 #[tokio::test]
@@ -464,10 +229,11 @@ async fn only_the_owner_reads_the_files() {
 async fn a_full_disk_refuses_with_its_reason_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("agent.db");
-    let (mut connection, lock) = open::open(&path).await.unwrap();
+    let mut database = Sqlite::open(&path, "node-1").await.unwrap();
     // The database may grow no further, as on a full disk.
-    sqlx::raw_sql("PRAGMA max_page_count = 40").execute(&mut connection).await.unwrap();
-    let store = Store::start(connection, lock, &path, 1);
+    sqlx::raw_sql("PRAGMA max_page_count = 60").execute(database.connection()).await.unwrap();
+    let readers = Readers::Sqlite(Sqlite::readers(&path));
+    let store = Store::start(Connection::Sqlite(Box::new(database)), readers.clone(), readers).await.unwrap();
     store.begin_era(7, NOW).await.unwrap();
     let mut number = 1;
     let error = loop {
@@ -482,8 +248,104 @@ async fn a_full_disk_refuses_with_its_reason_and_loses_nothing() {
     assert!(matches!(store.reserve(ask(1, "second")).await.unwrap(), Reserved::NonceUsed));
     store.close().await;
     drop(store);
-    let store = Store::open(&path).await.unwrap();
+    let store = open(&path).await.unwrap();
     store.begin_era(7, NOW).await.unwrap();
     assert_eq!(store.counts().await.unwrap()["reserved"], number - 1);
     fresh(&store, &ask(number, "second")).await;
+}
+
+#[tokio::test]
+async fn a_store_of_version_1_is_brought_to_this_one_with_what_it_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    sqlx::raw_sql(include_str!("schema/sqlite_v1.sql")).execute(&mut connection).await.unwrap();
+    let request = hex::encode(RequestDigest::of(b"1 signed").as_bytes());
+    let open_request = hex::encode(RequestDigest::of(b"2 open").as_bytes());
+    let key = hex::encode(public_key().as_bytes());
+    let of = |byte: &str, length: usize| byte.repeat(length);
+    let rows = format!(
+        "PRAGMA application_id = 0x5345414c; PRAGMA user_version = 1; \
+         INSERT INTO meta VALUES ('deployment', x'aa'), ('node', x'6e6f64652d31'), ('rolled_back', x'bb'); \
+         INSERT INTO assets VALUES ('acmé', 'hot', 'ES256'); \
+         INSERT INTO epochs VALUES ('acmé', 'hot', 0, x'{b32}', x'{k32}', x'{key}', 5); \
+         INSERT INTO eras VALUES (7, 5, 1); \
+         INSERT INTO reservations VALUES \
+         (1, 1, 'asset:5:acmé:hot', 1, x'{request}', 0, NULL, NULL, NULL, 7, 0, 5, NULL, NULL), \
+         (2, -1, 'asset:5:acmé:hot', -2, x'{open_request}', 0, NULL, NULL, NULL, 7, 0, 6, NULL, NULL); \
+         INSERT INTO idempotency VALUES (1000, 'k', 1); \
+         INSERT INTO receipts VALUES \
+         (7, 1, 1, 'ES256', x'{key}', x'{b32}', NULL, x'{b32}', x'{k32}', 0, x'{b32}', x'{s16}', 6, x'{s64}', x'{s64}', 9)",
+        b32 = of("03", 32),
+        k32 = of("02", 32),
+        s16 = of("04", 16),
+        s64 = of("05", 64),
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(rows)).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let store = open(&path).await.unwrap();
+    let progress = store.begin_era(7, NOW).await.unwrap();
+    assert_eq!((progress.through, store.newest_era().await.unwrap()), (1, Some(7)));
+    assert_eq!(store.claim_deployment("deployment", b"other").await.unwrap(), [0xaa]);
+    assert_eq!(store.claim("node", b"other").await.unwrap(), b"node-1");
+    assert_eq!(store.meta("rolled_back").await.unwrap(), Some(vec![0xbb]));
+    let asset = store.asset(&text("acmé"), &text("hot"), None).await.unwrap().unwrap();
+    assert_eq!((asset.since, asset.retired_at), (UnixTime::from_secs(5), None));
+
+    let sender = Sender::asset(&text("acmé"), &text("hot"));
+    let signed = NonceKey { chain_id: 1, sender: sender.clone(), nonce: 1 };
+    let key = ReservedKey::Asset { epoch: Epoch(0) };
+    let again = Reserve { nonce: signed, request: RequestDigest::of(b"1 signed"), key, ..ask(1, "") };
+    assert!(matches!(store.reserve(again.clone()).await.unwrap(), Reserved::Answered(_)));
+    let named = |key: &str, reserve| Reserve {
+        idempotency: Some(IdempotencyKey { client: "uid:1000".to_owned(), key: key.to_owned() }),
+        ..reserve
+    };
+    assert!(matches!(store.reserve(named("k", again.clone())).await.unwrap(), Reserved::Answered(_)));
+    assert!(matches!(store.reserve(named("k", ask(9, "other"))).await.unwrap(), Reserved::KeyReused));
+    let open_nonce = NonceKey { chain_id: u64::MAX, sender, nonce: u64::MAX - 1 };
+    let open = Reserve { nonce: open_nonce, request: RequestDigest::of(b"2 open"), ..again };
+    assert!(matches!(store.reserve(open).await.unwrap(), Reserved::Open(open) if open.id == 2));
+    // Nobody knows who may be signing it.
+    assert!(!store.release(2, record()).await.unwrap());
+    let fresh = fresh(&store, &ask(3, "new")).await;
+    assert!(fresh > 2);
+    store.answer(answer(fresh, 2, &ask(3, "new"))).await.unwrap();
+    assert_eq!(store.audit_size().await.unwrap(), 1);
+}
+
+/// The statements that run with every signature use an index, whatever the tables hold.
+#[tokio::test]
+async fn no_statement_of_a_signature_searches_a_whole_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut database = Sqlite::open(&folder.path().join("agent.db"), "node-1").await.unwrap();
+    for sql in [
+        "DELETE FROM spends WHERE (sender, name, at_ms, reservation) IN (SELECT s.sender, s.name, s.at_ms, \
+         s.reservation FROM (VALUES ('a','b',1),('c','d',2)) AS v CROSS JOIN spends s WHERE s.sender = v.column1 \
+         AND s.name = v.column2 AND s.at_ms <= v.column3 ORDER BY s.at_ms LIMIT 9) RETURNING sender, name, amount",
+        "SELECT r.id FROM (VALUES (1,'a',1),(2,'b',2)) AS v CROSS JOIN reservations r LEFT JOIN receipts p ON \
+         p.node = r.receipt_node AND p.era = r.receipt_era AND p.sequence = r.receipt_sequence WHERE \
+         r.chain_id = v.column1 AND r.sender = v.column2 AND r.nonce = v.column3 AND r.generation = 0",
+        "SELECT a.sender, (SELECT max(e.epoch) FROM epochs e WHERE e.tenant = a.tenant AND e.asset = a.asset) \
+         FROM assets a WHERE a.sender IN (VALUES ('a'),('b')) ORDER BY a.sender",
+        "SELECT w.total FROM (VALUES ('a','b')) AS v CROSS JOIN windows w WHERE w.sender = v.column1 \
+         AND w.name = v.column2",
+        "SELECT id FROM reservations WHERE id IN (VALUES (1),(2)) AND state IN ('voided', 'replaced')",
+    ] {
+        let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+        let rows = plan.fetch_all(database.connection()).await.unwrap();
+        let steps: Vec<String> = rows.iter().map(|row| sqlx::Row::get::<String, _>(row, 3)).collect();
+        let scans: Vec<_> = steps
+            .iter()
+            .filter(|step| {
+                step.starts_with("SCAN")
+                    && !step.contains("VALUES CLAUSE")
+                    && *step != "SCAN v"
+                    && !step.ends_with("CONSTANT ROW")
+            })
+            .collect();
+        assert!(scans.is_empty(), "{sql}\n{}", steps.join("\n"));
+    }
 }
