@@ -143,6 +143,16 @@ fn one_chains_payloads_and_addresses_are_not_the_others() {
 }
 
 #[test]
+fn a_sender_whose_text_is_not_canonical_is_refused() {
+    for case in cases().iter().filter(|case| case.facts.format == Format::Evm) {
+        let upper = format!("\"0x{}\"", case.sender.as_str()[2..].to_uppercase());
+        let sender: Address = serde_json::from_str(&upper).unwrap();
+        let refused = decode(Format::Evm, &case.payload(), &sender, &[]);
+        assert!(matches!(refused, Err(DecodeError::ForeignAddress { .. })), "{}: {refused:?}", case.name);
+    }
+}
+
+#[test]
 fn declared_recipients_are_addresses_and_few() {
     let case = cases().iter().find(|case| case.name == "a transfer, legacy").unwrap();
     let foreign = decode(Format::Solana, &case.payload(), &case.sender, &[Address::evm(&[7; 20])]);
@@ -172,16 +182,16 @@ fn every_changed_byte_changes_what_is_judged_unless_no_fact_names_it() {
     for case in cases() {
         let mut payload = case.payload();
         for at in 0..payload.len() {
-            for bit in 0..8 {
-                payload[at] ^= 1 << bit;
+            for change in [0x01, 0x10, 0x80, 0xff] {
+                payload[at] ^= change;
                 if let Ok(facts) = case.decode(&payload) {
                     assert!(
                         facts != case.facts || case.is_free(at),
-                        "{}: bit {bit} of byte {at} is no fact",
+                        "{}: byte {at} changed by {change:#04x} is no fact",
                         case.name
                     );
                 }
-                payload[at] ^= 1 << bit;
+                payload[at] ^= change;
             }
         }
     }

@@ -20,7 +20,9 @@ mod transaction;
 pub(super) fn decode(payload: &[u8], sender: &Address) -> Result<Facts, DecodeError> {
     let transaction = Transaction::parse(payload)?;
     let sender_address = address::evm(sender.as_str())
-        .map_err(|_| DecodeError::ForeignAddress { format: Format::Evm, found: sender.clone() })?;
+        .ok()
+        .filter(|parsed| Address::evm(parsed.as_ref()) == *sender)
+        .ok_or_else(|| DecodeError::ForeignAddress { format: Format::Evm, found: sender.clone() })?;
     let chain_id = transaction.chain_id;
     let mut facts = Facts {
         format: Format::Evm,
