@@ -1,6 +1,8 @@
 //! The HTTP API while nothing behind it works: what a client is told, and what it cannot do.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod support;
+
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use sealstone_agent::access::{Access, Rate, Role, Rules};
 use sealstone_agent::api::{BindError, Node, Server, router};
 use sealstone_agent::assets::Assets;
 use sealstone_agent::attest::{AttestSettings, Attestor, PCR_POLL};
+use sealstone_agent::audit::Anchor;
 use sealstone_agent::config::access::{AccessConfig, ClientConfig, Identity};
 use sealstone_agent::config::api::ApiConfig;
 use sealstone_agent::config::enclave::RawEnclave;
@@ -95,7 +98,14 @@ impl Agent {
             ima_log: None,
             pcr_poll: PCR_POLL,
         };
-        let attestor = Attestor::spawn(enclave.clone(), tpm.clone(), settings, std::future::pending());
+        let attestor = Attestor::spawn(
+            enclave.clone(),
+            tpm.clone(),
+            store.clone(),
+            Anchor::default(),
+            settings,
+            std::future::pending(),
+        );
         let assets = Arc::new(Assets::new(store.clone(), enclave.clone()));
         let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), false));
         let signing = Arc::new(Signing::new(
@@ -103,6 +113,7 @@ impl Agent {
             enclave.clone(),
             Arc::clone(&assets),
             Arc::clone(&reconciler),
+            support::rules::permissive(folder.path()),
             attestor.state(),
             || {},
         ));

@@ -1,7 +1,7 @@
 //! Independent clients (eth-account, solders): they make transactions and judge the signed ones.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -27,12 +27,24 @@ pub fn check(signed: &[Value]) -> Vec<Value> {
     run("check", signed)
 }
 
+/// A program of the clients' environment.
+///
+/// # Panics
+/// When it is not installed.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let program = root().join("target/clients/bin").join(name);
+    assert!(program.is_file(), "the independent clients are not installed: run scripts/clients");
+    program
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above")
+}
+
 fn run(verb: &str, cases: &[Value]) -> Vec<Value> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above");
-    let python = root.join("target/clients/bin/python");
-    assert!(python.is_file(), "the independent clients are not installed: run scripts/clients");
-    let mut child = Command::new(python)
-        .arg(root.join("swtpm-tests/clients/clients.py"))
+    let mut child = Command::new(program("python"))
+        .arg(root().join("swtpm-tests/clients/clients.py"))
         .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -14,6 +14,29 @@ use crate::wait::until;
 /// The name of a node in its manifests, of the first where there are several.
 pub const NAME: &str = "node-1";
 
+/// Lets everybody of the tenants of the stories sign what nobody reads: stories about rules have their own.
+pub const POLICY: &str = r#"version = 1
+sanctions = "off"
+
+[chains]
+none = "opaque:0"
+one = "opaque:1"
+two = "opaque:2"
+
+[[senders]]
+tenant = "acme"
+asset = "*"
+chains = ["none", "one", "two"]
+allow_opaque = true
+allow_old_epochs = true
+
+[[senders]]
+tenant = "acme"
+session = "*"
+chains = ["none", "one", "two"]
+allow_opaque = true
+"#;
+
 /// A node in its own folder.
 #[derive(Debug)]
 pub struct Node {
@@ -85,6 +108,7 @@ impl Node {
         let path = node.folder().display().to_string();
         let init = ["init", "--dir", &path, "--node", &node.name, "--tcti", &tcti];
         let _ = node.run(node.folder.path(), &[&init, authority].concat()).expect(0);
+        std::fs::write(node.path("policy.toml"), POLICY).expect("the folder is writable");
         // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
         node.edit("agent.toml", |text| text.replace("[tpm]\n", "[tpm]\nek = \"p256\"\n"));
         node

@@ -2,11 +2,11 @@
 //! server, no answer that the document does not have.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use sealstone_swtpm_tests::Node;
 use sealstone_swtpm_tests::pki::{self, Authority, Flaw};
+use sealstone_swtpm_tests::{Node, clients};
 
 /// Requests to each operation in each phase that makes them up; the phase of edge cases has its own, fixed number.
 const EXAMPLES: &str = "60";
@@ -21,25 +21,9 @@ const REQUEST_TIMEOUT_S: &str = "310";
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_schema_conformance,response_headers_conformance";
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder").to_owned()
-}
-
-/// The program, in the environment that `scripts/test` makes.
-fn schemathesis() -> PathBuf {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let program = target.join("schemathesis/bin/schemathesis");
-    assert!(
-        program.exists(),
-        "this story needs schemathesis: apt-get install python3-venv; python3 -m venv target/schemathesis; \
-         target/schemathesis/bin/pip install --require-hashes -r scripts/schemathesis.txt"
-    );
-    program
-}
-
 #[test]
 fn nothing_that_is_sent_is_answered_otherwise_than_the_document_says() {
-    let program = schemathesis();
+    let program = clients::program("schemathesis");
     let mut node = Node::init();
     let authority = Authority::new(&node.folder(), "clients");
     let server = authority.server("server");
@@ -61,12 +45,13 @@ fn nothing_that_is_sent_is_answered_otherwise_than_the_document_says() {
     let tester = authority.client("tester", Flaw::None);
 
     let served = node.try_get("/v1/openapi.json").unwrap();
-    let copy = std::fs::read(root().join("docs/openapi.json")).unwrap();
+    let copy = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json")).unwrap();
     assert_eq!(served.json(), serde_json::from_slice::<serde_json::Value>(&copy).unwrap());
     std::fs::write(node.path("openapi.json"), &served.body).unwrap();
 
     let log = std::fs::read_to_string(node.path("agent.log")).unwrap();
-    let port = log.split("tls=\"127.0.0.1:").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let port =
+        log.split("tls=\"127.0.0.1:").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     let output = Command::new(program)
         .arg("run")
         .arg(node.path("openapi.json"))

@@ -9,11 +9,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use fake::{Fake, manifest};
 use sealstone_agent::attest::{AttestError, AttestSettings, AttestState, Attestor};
+use sealstone_agent::audit::Anchor;
+use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::enclave::CallError;
 use sealstone_agent::shutdown::{Ender, Shutdown};
+use sealstone_agent::store::Store;
 use sealstone_agent::tpm::Tpm;
 use sealstone_attestation::{Evidence, Expectations, Nonce, Purpose, UnixTime, VerifiedManifest, appraise};
 use sealstone_wire::reply::{Phase, RefusalCode};
+use support::rules::OPERATOR;
 use support::swtpm::Swtpm;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -34,7 +38,7 @@ impl Node {
     async fn start() -> Self {
         let (fake, swtpm) = (Fake::start(), Swtpm::start());
         let tpm = Tpm::spawn(&swtpm.config("deadline_s = 10")).unwrap();
-        let (ender, attestor) = attestor(&fake, &swtpm, &tpm);
+        let (ender, attestor) = attestor(&fake, &swtpm, &tpm).await;
         Self { fake, swtpm, tpm, attestor, ender }
     }
 
@@ -42,14 +46,14 @@ impl Node {
     async fn provisioned(session_ttl_s: u64) -> (Self, Vec<u8>) {
         let node = Self::start().await;
         let first = manifest(&node.tpm.enrolment().await.unwrap(), None, session_ttl_s);
-        node.attestor.apply_manifest(first.clone(), Some("node-1".to_owned())).await.unwrap();
+        node.attestor.apply_manifest(&OPERATOR, first.clone(), Some("node-1".to_owned())).await.unwrap();
         node.ready().await;
         (node, first)
     }
 
     /// Another agent process on the same machine.
-    fn restart_agent(&mut self) {
-        (self.ender, self.attestor) = attestor(&self.fake, &self.swtpm, &self.tpm);
+    async fn restart_agent(&mut self) {
+        (self.ender, self.attestor) = attestor(&self.fake, &self.swtpm, &self.tpm).await;
     }
 
     async fn until(&self, what: impl FnMut(&AttestState) -> bool) -> AttestState {
@@ -70,7 +74,7 @@ impl Node {
     }
 }
 
-fn attestor(fake: &Fake, swtpm: &Swtpm, tpm: &Tpm) -> (Ender, Attestor) {
+async fn attestor(fake: &Fake, swtpm: &Swtpm, tpm: &Tpm) -> (Ender, Attestor) {
     let (ender, ended) = Shutdown::new();
     let settings = AttestSettings {
         state_dir: swtpm.directory.path().to_owned(),
@@ -79,7 +83,11 @@ fn attestor(fake: &Fake, swtpm: &Swtpm, tpm: &Tpm) -> (Ender, Attestor) {
         pcr_poll: Duration::from_millis(100),
     };
     let enclave = fake.client(ended.clone());
-    (ender, Attestor::spawn(enclave, tpm.clone(), settings, ended.ended()))
+    // Another one at each start: what is recorded is not what these stories are about.
+    let records = tempfile::Builder::new().tempfile_in(swtpm.directory.path()).unwrap().path().to_owned();
+    let store = Store::open(&StoreConfig::sqlite(records), "node-1").await.unwrap();
+    let attestor = Attestor::spawn(enclave, tpm.clone(), store, Anchor::default(), settings, ended.ended());
+    (ender, attestor)
 }
 
 fn now() -> UnixTime {
@@ -93,7 +101,7 @@ async fn a_node_is_provisioned_attests_and_follows_its_machine_only_with_approva
     assert!(matches!(node.attestor.manifest().await, Err(AttestError::Unprovisioned)));
 
     let first = manifest(&node.tpm.enrolment().await.unwrap(), None, LONG);
-    node.attestor.apply_manifest(first.clone(), Some("node-1".to_owned())).await.unwrap();
+    node.attestor.apply_manifest(&OPERATOR, first.clone(), Some("node-1".to_owned())).await.unwrap();
     node.ready().await;
     assert_eq!(node.attestor.manifest().await.unwrap().envelope(), first);
 
@@ -104,7 +112,7 @@ async fn a_node_is_provisioned_attests_and_follows_its_machine_only_with_approva
     assert_eq!(node.fake.state().phase, Phase::Unlocked, "the session has ended");
 
     let second = manifest(&node.tpm.enrolment().await.unwrap(), Some(&first), LONG);
-    let status = node.attestor.apply_manifest(second, None).await.unwrap();
+    let status = node.attestor.apply_manifest(&OPERATOR, second, None).await.unwrap();
     assert_eq!(status.manifest.unwrap().version, 2);
     node.ready().await;
 
@@ -170,21 +178,21 @@ async fn a_session_is_renewed_before_it_ends_and_outlives_a_short_absence_of_the
 async fn a_restarted_agent_and_a_locked_enclave_find_together_again() {
     let (mut node, first) = Node::provisioned(LONG).await;
     node.fake.state().phase = Phase::Locked;
-    node.restart_agent();
+    node.restart_agent().await;
     node.ready().await;
     assert_eq!(node.fake.state().unlocks, 1);
 
     // Without its manifest the agent knows not what to quote; the same manifest again mends that.
     std::fs::remove_file(node.swtpm.directory.path().join("manifest.json")).unwrap();
-    node.restart_agent();
+    node.restart_agent().await;
     let detail = node.failed("MANIFEST_MISSING").await;
     assert!(detail.contains("apply that manifest again"), "{detail}");
-    node.attestor.apply_manifest(first.clone(), None).await.unwrap();
+    node.attestor.apply_manifest(&OPERATOR, first.clone(), None).await.unwrap();
     node.ready().await;
 
     // A damaged copy is none.
     std::fs::write(node.swtpm.directory.path().join("manifest.json"), &first[1..]).unwrap();
-    node.restart_agent();
+    node.restart_agent().await;
     node.failed("MANIFEST_MISSING").await;
 }
 
@@ -193,9 +201,9 @@ async fn a_manifest_whose_answer_was_lost_is_in_force_all_the_same() {
     let (mut node, first) = Node::provisioned(LONG).await;
     let second = manifest(&node.tpm.enrolment().await.unwrap(), Some(&first), LONG);
     node.fake.state().lose_next_answer = true;
-    let found = node.attestor.apply_manifest(second.clone(), None).await.unwrap_err();
+    let found = node.attestor.apply_manifest(&OPERATOR, second.clone(), None).await.unwrap_err();
     assert!(matches!(found, AttestError::Enclave(CallError::Lost { .. })), "{found}");
-    node.restart_agent();
+    node.restart_agent().await;
     node.ready().await;
     assert_eq!(node.attestor.manifest().await.unwrap().envelope(), second);
 }
@@ -203,16 +211,16 @@ async fn a_manifest_whose_answer_was_lost_is_in_force_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_manifest_that_is_refused_changes_nothing() {
     let (mut node, first) = Node::provisioned(LONG).await;
-    let found = node.attestor.apply_manifest(b"{}".to_vec(), None).await.unwrap_err();
+    let found = node.attestor.apply_manifest(&OPERATOR, b"{}".to_vec(), None).await.unwrap_err();
     assert!(matches!(found, AttestError::Manifest(_)), "{found}");
 
     // Another first manifest: same version, other digest.
     let other = manifest(&node.tpm.enrolment().await.unwrap(), None, LONG - 1);
-    let found = node.attestor.apply_manifest(other.clone(), None).await.unwrap_err();
+    let found = node.attestor.apply_manifest(&OPERATOR, other.clone(), None).await.unwrap_err();
     assert_eq!(found.code(), RefusalCode::ManifestRefused.name());
-    let found = node.attestor.apply_manifest(other, Some("node-1".to_owned())).await.unwrap_err();
+    let found = node.attestor.apply_manifest(&OPERATOR, other, Some("node-1".to_owned())).await.unwrap_err();
     assert_eq!(found.code(), RefusalCode::AlreadyProvisioned.name());
-    node.restart_agent();
+    node.restart_agent().await;
     node.ready().await;
     assert_eq!(node.attestor.manifest().await.unwrap().envelope(), first);
 }
@@ -220,7 +228,7 @@ async fn a_manifest_that_is_refused_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_operator_locked_stays_locked() {
     let (mut node, _) = Node::provisioned(LONG).await;
-    node.attestor.lock().await.unwrap();
+    node.attestor.lock(&OPERATOR).await.unwrap();
     node.failed("LOCKED_BY_OPERATOR").await;
     for _ in 0..100 {
         node.attestor.kick();
@@ -231,7 +239,7 @@ async fn what_the_operator_locked_stays_locked() {
         (state.phase, state.unlocks)
     };
     assert_eq!((phase, unlocks), (Phase::Locked, 0));
-    node.restart_agent();
+    node.restart_agent().await;
     node.ready().await;
 }
 
@@ -255,7 +263,7 @@ async fn a_report_under_another_key_opens_no_session_and_makes_no_evidence() {
     let (mut node, _) = Node::provisioned(LONG).await;
     node.fake.state().forge_reports = true;
     let attests = node.fake.state().attests;
-    node.restart_agent();
+    node.restart_agent().await;
     node.failed("ENCLAVE_FAULT").await;
     assert_eq!(node.fake.state().attests, attests);
     let nonce = Nonce::from_bytes(&[1; 16]).unwrap();

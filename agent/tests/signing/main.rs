@@ -17,12 +17,13 @@ use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::enclave::{Connection, Enclave};
 use sealstone_agent::failure::{Code, Failure};
 use sealstone_agent::reconcile::Reconciler;
-use sealstone_agent::signing::{IN_FLIGHT_MAX, SignCommand, Signing};
+use sealstone_agent::signing::{Asker, IN_FLIGHT_MAX, SignCommand, Signing};
 use sealstone_agent::store::{IdempotencyKey, Store};
 use sealstone_attestation::{Algorithm, DeploymentId, PublicKey, Signature64, UnixTime};
 use sealstone_wire::api::SignAnswer;
 use sealstone_wire::reply::{RefusalCode, Reply};
 use sealstone_wire::request::Request;
+use support::rules;
 use tokio::sync::watch;
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -70,13 +71,14 @@ impl Node {
             enclave.clone(),
             Arc::clone(&assets),
             reconciler,
+            rules::permissive(self.folder.path()),
             state,
             renew,
         ));
         let agent = Agent { store, enclave, signing, attestation, renewals };
         agent.attested(1).await;
         let (tenant, asset) = ("acme".try_into().unwrap(), "hot".try_into().unwrap());
-        assets.create(&tenant, &asset, Algorithm::EdDsa).await.unwrap();
+        assets.create(&rules::OPERATOR, &tenant, &asset, Algorithm::EdDsa).await.unwrap();
         agent
     }
 
@@ -127,7 +129,12 @@ fn pay_by_session(nonce: u64, payload: &str) -> SignCommand {
 
 fn command(fields: &str, idempotency: Option<IdempotencyKey>) -> SignCommand {
     let body = format!(r#"{{"tenant":"acme",{fields}}}"#);
-    SignCommand::parse(serde_json::from_str(&body).unwrap(), idempotency).unwrap()
+    let (client, idempotency) = match idempotency {
+        Some(IdempotencyKey { client, key }) => (client, Some(key)),
+        None => ("settlement".to_owned(), None),
+    };
+    let asker = Asker { client, idempotency, trace_id: "test".to_owned() };
+    SignCommand::parse(serde_json::from_str(&body).unwrap(), asker).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,4 +2,5 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub(crate) mod responder;
+pub(crate) mod rules;
 pub(crate) mod swtpm;

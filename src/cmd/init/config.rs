@@ -14,6 +14,8 @@ pub(super) const CREDENTIAL: &str = "enclave.credential";
 pub(in crate::cmd) const AGENT_CONFIG: &str = "agent.toml";
 /// The enclave's configuration.
 pub(in crate::cmd) const ENCLAVE_CONFIG: &str = "enclave.toml";
+/// The rules that requests are judged by.
+pub(super) const POLICY: &str = "policy.toml";
 /// The agent's own files. A folder of their own: its copy of the manifest is not the skeleton beside it.
 pub(super) const STATE_DIR: &str = "state";
 /// The skeleton of the first manifest.
@@ -63,7 +65,13 @@ socket = "agent.sock"
 
 # Who may ask what: nobody else, and nothing else. In production give each client the roles that it needs, and no two
 # of signer, approver and admin to one.
-{clients}[store]
+{clients}[policy]
+# What may be signed for whom: nothing but what this file permits. `docs/policy.md` describes it.
+file = "{POLICY}"
+# sanctions = "sanctions.list"
+# prices = "prices.json"
+
+[store]
 path = "agent.db"
 
 [state]
@@ -72,6 +80,28 @@ dir = "{STATE_DIR}"
 "#
     )
 }
+
+/// A policy that permits nothing yet.
+pub(super) const POLICY_TEXT: &str = r#"# What may be signed for whom. What no entry permits is refused, so this file permits nothing yet: `sealstone policy check`
+# reads it, `sealstone policy test` tries it, and the agent takes changes at SIGHUP or `sealstone policy reload`.
+version = 1
+sanctions = "off"
+
+# [chains]
+# ethereum = "evm:1"
+#
+# [currencies]
+# ETH = "evm:1:native"
+#
+# [[senders]]
+# tenant = "acme"
+# asset = "hot"
+# chains = ["ethereum"]
+# currencies = ["ETH"]
+# transaction = { ETH = "2000000000000000000" }
+# rolling = [{ over = "24h", amounts = { ETH = "10000000000000000000" } }]
+# fee = { ETH = "50000000000000000" }
+"#;
 
 /// The enclave's configuration.
 pub(super) fn enclave_toml(settings: &Settings<'_>) -> String {

@@ -17,7 +17,8 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use self::config::{
-    AGENT_KEY, CREDENTIAL, ENCLAVE_KEY, MANIFEST, STATE_DIR, Settings, agent_toml, enclave_toml,
+    AGENT_KEY, CREDENTIAL, ENCLAVE_KEY, MANIFEST, POLICY, POLICY_TEXT, STATE_DIR, Settings, agent_toml,
+    enclave_toml,
 };
 use super::{authority, now};
 use crate::failure::{Failure, chain};
@@ -26,8 +27,8 @@ use crate::output::{Answer, fields};
 
 /// Make a node's keys, configurations and the skeleton of its first manifest
 ///
-/// Writes agent.key, enclave.key, enclave.credential, agent.toml, enclave.toml, manifest.json and state/ to
-/// an empty or new folder. Nothing is ever replaced; the same command again changes nothing.
+/// Writes agent.key, enclave.key, enclave.credential, agent.toml, enclave.toml, policy.toml,
+/// manifest.json and state/ to an empty or new folder. Nothing is ever replaced; the same command again changes nothing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone init --dir node --authority alice.pub --authority bob.pub --threshold 2\n  \
@@ -133,6 +134,8 @@ fn create(args: &Args) -> Result<Answer, Failure> {
         PUBLIC_MODE,
     )?;
 
+    made.write(&at(POLICY), "the policy", POLICY_TEXT.as_bytes(), PUBLIC_MODE)?;
+
     let mut deployment = [0u8; DeploymentId::LENGTH];
     files::random_bytes(&mut deployment)?;
     let draft = skeleton::draft(DeploymentId::from_bytes(deployment), now()?, &set);
@@ -179,7 +182,8 @@ fn settings<'a>(
 /// A folder that has something in it: fine if it is what this command makes, else refused.
 fn unchanged(args: &Args) -> Result<Answer, Failure> {
     let at = |name: &str| args.dir.join(name);
-    let names = [AGENT_KEY, ENCLAVE_KEY, CREDENTIAL, AGENT_CONFIG, ENCLAVE_CONFIG, MANIFEST, STATE_DIR];
+    let names =
+        [AGENT_KEY, ENCLAVE_KEY, CREDENTIAL, AGENT_CONFIG, ENCLAVE_CONFIG, POLICY, MANIFEST, STATE_DIR];
     let missing: Vec<&str> = names.into_iter().filter(|name| !at(name).exists()).collect();
     if !missing.is_empty() {
         return Err(not_ours(args, &format!("it has files, but not {}", missing.join(", "))));

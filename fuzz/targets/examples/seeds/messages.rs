@@ -1,10 +1,10 @@
 //! Requests, replies and HTTP bodies.
 
 use sealstone_attestation::audit::TreeHash;
-use sealstone_attestation::{Algorithm, Binding, KeyId, PublicKey, RequestDigest};
+use sealstone_attestation::{Algorithm, Binding, KeyId, PublicKey, RequestDigest, Signature64};
 use sealstone_wire::api::{
-    Asset, AssetBody, AssetList, Enrolment, HashName, NodeStatus, Problem, Reason, SessionKey, SignBody,
-    TpmStatus,
+    ApprovalBody, Asset, AssetBody, AssetList, Enrolment, HashName, NodeStatus, PayloadFormat, Problem,
+    Reason, ReasonBody, SessionKey, SignBody, TpmStatus,
 };
 use sealstone_wire::channel::encode;
 use sealstone_wire::reply::{Refusal, RefusalCode, Reply, ReplyMessage, Signed};
@@ -156,7 +156,16 @@ fn api_bodies(scene: &Scene) {
         nonce: 7,
         payload: Some("68656c6c6f".to_owned()),
         digest: None,
-        hash: HashName::Keccak256,
+        hash: Some(HashName::Keccak256),
+        format: PayloadFormat::Opaque,
+        epoch: Some(Epoch(1)),
+        recipient: Some("0x00000000000000000000000000000000000000aa".to_owned()),
+        amount: Some("1".to_owned()),
+        currency: Some("ETH".to_owned()),
+        approvals: vec![ApprovalBody {
+            approver: "alice".to_owned(),
+            signature: Signature64::from_bytes([7; 64]),
+        }],
     };
     body("sign_asset.json", &sign);
     let algorithm = Algorithm::Es256;
@@ -164,7 +173,7 @@ fn api_bodies(scene: &Scene) {
     let digest = Some("00".repeat(32));
     body(
         "sign_session.json",
-        &SignBody { asset: None, session, payload: None, digest, hash: HashName::Sha256, ..sign },
+        &SignBody { asset: None, session, payload: None, digest, hash: Some(HashName::Sha256), ..sign },
     );
     body("asset_body.json", &AssetBody { tenant: path_text("acme"), asset: path_text("hot"), algorithm });
     let public_key: PublicKey = scene.enclave.public_key();
@@ -212,6 +221,7 @@ fn api_bodies(scene: &Scene) {
             detail: text("expected an attested session, found none"),
             code: text("NO_SESSION"),
             request_id: text("r-1"),
+            reasons: vec![ReasonBody { code: text("SENDER_UNKNOWN"), detail: text("none") }],
         },
     );
 }

@@ -1,0 +1,35 @@
+//! Rules that let the tests' tenants sign what nobody reads.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sealstone_agent::assets::Actor;
+use sealstone_agent::config::policy::PolicyConfig;
+use sealstone_agent::rulebook::Rules;
+
+const POLICY: &str = r#"version = 1
+sanctions = "off"
+[chains]
+none = "opaque:0"
+one = "opaque:1"
+[[senders]]
+tenant = "acme"
+asset = "*"
+chains = ["none", "one"]
+allow_opaque = true
+[[senders]]
+tenant = "acme"
+session = "*"
+chains = ["none", "one"]
+allow_opaque = true
+"#;
+
+/// The rules, in a file of this folder.
+pub(crate) fn permissive(folder: &Path) -> Arc<Rules> {
+    let file = folder.join("policy.toml");
+    std::fs::write(&file, POLICY).unwrap();
+    Arc::new(Rules::load(PolicyConfig { file, sanctions: None, prices: None }).unwrap())
+}
+
+/// Who acts in tests.
+pub(crate) const OPERATOR: Actor<'static> = Actor { client: "operator", trace_id: "test" };
