@@ -441,8 +441,8 @@ mod tests {
     fn every_own_code_is_listed() {
         let names = SOURCE.split("pub fn name(self)").nth(1).unwrap().split("pub fn status").next().unwrap();
         let arms = names.lines().filter(|line| line.contains("=>")).count();
-        // Two arms pass on the codes of others.
-        assert_eq!(Code::OWN.len(), arms - 2, "a variant of Code is not in Code::OWN");
+        // Three arms pass on the codes of others.
+        assert_eq!(Code::OWN.len(), arms - 3, "a variant of Code is not in Code::OWN");
         let listed: std::collections::BTreeSet<&str> = Code::OWN.iter().map(|code| code.name()).collect();
         assert_eq!(listed.len(), Code::OWN.len(), "each once");
     }

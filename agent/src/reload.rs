@@ -80,7 +80,7 @@ mod tests {
         format!(
             "node = \"n\"\n[enclave]\naddress = \"{address}\"\n{keys}\npublic_keys = [\"{OTHER}\"]\n\
              [tpm]\ntcti = \"swtpm:host=127.0.0.1,port=2321\"\n[api]\nsocket = \"a.sock\"\n\
-             [[access.client]]\nname = \"root\"\nuid = 0\nroles = []\n[store]\npath = \"a.db\"\n"
+             [[access.client]]\nname = \"root\"\nuid = 0\nroles = []\n[policy]\nfile = \"p.toml\"\n[store]\npath = \"a.db\"\n"
         )
     }
 

@@ -120,10 +120,11 @@ fn after_a_restart_the_log_goes_on_from_the_remembered_checkpoint_and_from_no_ot
         let mut agent = if restart {
             stage.reopened()
         } else {
+            let mut agent = stage.connect();
             agent.ask(Request::Lock).unwrap();
             refused(begin(&mut agent.0), RefusalCode::Locked, "unlock first");
             agent.honest(unlock(), stage.tpm()).unwrap();
-            stage.connect()
+            agent
         };
         let begun = begin(&mut agent.0).unwrap();
         assert_eq!((begun.sequence, begun.size, begun.resume), (0, log.leaves.len() as u64, true));

@@ -70,7 +70,7 @@ pub const RECEIPTS_KEPT: usize = 2048;
 pub const RECEIPTS_PER_REPLY: usize = 128;
 
 /// Receipts of an era that no signed checkpoint of the audit log covers yet; at that number signing is refused, because
-/// what is not logged must not be signed. Eight seconds of the fastest signing, and less than two megabytes.
+/// what is not logged must not be signed. Room for signing to go on while the log is shown, in some two megabytes.
 pub const AUDIT_UNCOVERED_MAX: usize = 16_384;
 
 /// Bytes of leaves in one request, with their lengths: three of the longest at least, and a frame has room for what is

@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
+use sealstone_policy::engine::ReasonCode;
 use sealstone_wire::api::{PROBLEM_JSON, Problem};
 use sealstone_wire::reply::RefusalCode;
 use serde_json::{Map, Value, json};
@@ -319,7 +320,8 @@ fn response(status: u16, codes: &BTreeSet<&str>, problem: &Value) -> Value {
 /// Every code of a problem, by its status.
 fn codes(schemas: &mut Schemas) -> BTreeMap<u16, BTreeSet<&'static str>> {
     let refusals = refusals(schemas);
-    let own = Code::OWN.into_iter().chain(NOT_ATTESTED.map(Code::NotAttested));
+    let rules = ReasonCode::ALL.iter().copied().map(Code::Policy);
+    let own = Code::OWN.into_iter().chain(NOT_ATTESTED.map(Code::NotAttested)).chain(rules);
     let mut codes: BTreeMap<u16, BTreeSet<&str>> = BTreeMap::new();
     for code in own.chain(refusals.iter().map(|code| Code::Enclave(*code))) {
         codes.entry(code.status()).or_default().insert(code.name());
@@ -402,7 +404,8 @@ mod tests {
 
     #[test]
     fn every_code_is_in_the_documentation() {
-        let documentation = include_str!("../../../docs/api.md");
+        let documentation =
+            concat!(include_str!("../../../docs/api.md"), include_str!("../../../docs/policy.md"));
         for (status, codes) in codes(&mut Schemas::new()) {
             for code in codes {
                 assert!(documentation.contains(&format!("`{code}`")), "{status} {code}");

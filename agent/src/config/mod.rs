@@ -145,6 +145,8 @@ mod tests {
         name = "root"
         uid = 0
         roles = ["signer", "admin"]
+        [policy]
+        file = "policy.toml"
         [store]
         path = "agent.db"
     "#;
@@ -199,6 +201,8 @@ mod tests {
             ("public_keys = [", "public_keys = []#", "enclave.public_keys: expected 1 to 2"),
             ("public_keys = [", "public_keys = [\"\", ", "enclave.public_keys"),
             ("[store]", "[stores]", "stores"),
+            ("[policy]", "[rules]", "rules"),
+            ("file = \"policy.toml\"", "", "file"),
             ("swtpm:", "mssim:", "tpm.tcti"),
         ] {
             assert!(GOOD.contains(from), "{from}");
