@@ -17,6 +17,11 @@ const SEED: &str = "20261121";
 /// A request that waits longer than the agent's own deadline for the TPM has no answer.
 const REQUEST_TIMEOUT_S: &str = "310";
 
+/// Starts schemathesis with threads that change places only when one waits. CPython before 3.11.8 (gh-106905) counts the
+/// depth of a syntax tree in one place for all threads, and fails when two of them read source code at once.
+const START: &str =
+    "import sys; sys.setswitchinterval(60); from schemathesis.cli import schemathesis; schemathesis()";
+
 /// What must hold of every answer. Not that whatever the document allows is accepted: it cannot say that exactly one of
 /// two fields is given, or that an asset exists.
 const CHECKS: &str = "not_a_server_error,negative_data_rejection,unsupported_method,status_code_conformance,content_type_conformance,\
@@ -26,10 +31,10 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's folder").to_owned()
 }
 
-/// The program, in the environment that `scripts/test` makes.
+/// The interpreter, in the environment that `scripts/test` makes.
 fn schemathesis() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    let program = target.join("schemathesis/bin/schemathesis");
+    let program = target.join("schemathesis/bin/python");
     assert!(
         program.exists(),
         "this story needs schemathesis: apt-get install python3-venv; python3 -m venv target/schemathesis; \
@@ -70,7 +75,7 @@ fn nothing_that_is_sent_is_answered_otherwise_than_the_document_says() {
     let port =
         log.split("tls=\"127.0.0.1:").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     let output = Command::new(program)
-        .arg("run")
+        .args(["-c", START, "run"])
         .arg(node.path("openapi.json"))
         .args(["--url", &format!("https://localhost:{port}")])
         .arg("--request-cert")
@@ -85,7 +90,7 @@ fn nothing_that_is_sent_is_answered_otherwise_than_the_document_says() {
         .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing"])
         .args(["--max-examples", EXAMPLES, "--seed", SEED, "--generation-deterministic"])
         .args(["--request-timeout", REQUEST_TIMEOUT_S, "--no-color"])
-        .args(["--workers", "2", "--warnings", "off", "--continue-on-failure"])
+        .args(["--workers", "1", "--warnings", "off", "--continue-on-failure"])
         .current_dir(node.folder())
         .output()
         .expect("it exists");
