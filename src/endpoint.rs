@@ -29,7 +29,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "PATH", env = "SEALSTONE_SOCKET", hide_env_values = true)]
     pub(crate) socket: Option<PathBuf>,
 
-    /// The agent on another machine, https://HOST[:PORT]; goes before a socket
+    /// The agent on another machine, https://HOST:PORT; goes before a socket
     #[arg(long, global = true, value_name = "URL", env = "SEALSTONE_URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
 

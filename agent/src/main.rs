@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use sealstone_agent::access::Access;
 use sealstone_agent::api::openapi;
 use sealstone_agent::config::Config;
 use sealstone_agent::reload::Reload;
@@ -28,7 +29,7 @@ struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "agent.toml")]
     config: PathBuf,
-    /// Check the configuration file and end.
+    /// Check the configuration file and the certificates that it names, and end.
     #[arg(long)]
     check: bool,
     /// Print the OpenAPI document of the HTTP API and end.
@@ -57,6 +58,7 @@ fn start(arguments: &Arguments) -> Result<()> {
     }
     let config = Config::load(&arguments.config)?;
     if arguments.check {
+        Access::load(&config).context("cannot use [api.tls]")?;
         println!("{}: good", arguments.config.display());
         return Ok(());
     }

@@ -37,7 +37,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_counter!("sealstone_http_connections_refused_total", "Connections refused, by reason");
     describe_counter!(
         "sealstone_tls_handshakes_failed_total",
-        "TLS handshakes that came to nothing, by reason (refused, slow, crowded)"
+        "TLS handshakes that came to nothing, by reason (refused, slow, crowded, no_certificate)"
     );
     describe_gauge!(
         "sealstone_tls_certificate_expires_seconds",

@@ -196,14 +196,7 @@ fn who_proves_nothing_gets_no_word() {
     }
     for (version, let_in) in [("-tls1_2", false), ("-tls1_3", true)] {
         let output = Command::new("openssl")
-            .args([
-                "s_client",
-                version,
-                "-connect",
-                &format!("127.0.0.1:{}", scene.port),
-                "-quiet",
-                "-no_ign_eof",
-            ])
+            .args(["s_client", version, "-connect", &format!("127.0.0.1:{}", scene.port), "-quiet"])
             .args(["-cert".as_ref(), good.certificate.as_os_str(), "-key".as_ref(), good.key.as_os_str()])
             .args(["-CAfile".as_ref(), scene.authority.certificate.as_os_str()])
             .stdin(Stdio::piped())

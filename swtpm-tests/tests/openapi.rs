@@ -17,13 +17,19 @@ const SEED: &str = "20261121";
 /// A request that waits longer than the agent's own deadline for the TPM has no answer.
 const REQUEST_TIMEOUT_S: &str = "310";
 
-/// What must hold of every answer.
-const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
+/// Starts schemathesis with threads that change places only when one waits. CPython before 3.11.8 (gh-106905) counts the
+/// depth of a syntax tree in one place for all threads, and fails when two of them read source code at once.
+const START: &str =
+    "import sys; sys.setswitchinterval(60); from schemathesis.cli import schemathesis; schemathesis()";
+
+/// What must hold of every answer. Not that whatever the document allows is accepted: it cannot say that exactly one of
+/// two fields is given, or that an asset exists.
+const CHECKS: &str = "not_a_server_error,negative_data_rejection,unsupported_method,status_code_conformance,content_type_conformance,\
                       response_schema_conformance,response_headers_conformance";
 
 #[test]
 fn nothing_that_is_sent_is_answered_otherwise_than_the_document_says() {
-    let program = clients::program("schemathesis");
+    let program = clients::program("python");
     let mut node = Node::init();
     let authority = Authority::new(&node.folder(), "clients");
     let server = authority.server("server");
@@ -53,7 +59,7 @@ fn nothing_that_is_sent_is_answered_otherwise_than_the_document_says() {
     let port =
         log.split("tls=\"127.0.0.1:").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
     let output = Command::new(program)
-        .arg("run")
+        .args(["-c", START, "run"])
         .arg(node.path("openapi.json"))
         .args(["--url", &format!("https://localhost:{port}")])
         .arg("--request-cert")
@@ -67,8 +73,8 @@ fn nothing_that_is_sent_is_answered_otherwise_than_the_document_says() {
         .args(["--exclude-path", "/v1/lock"])
         .args(["--checks", CHECKS, "--phases", "examples,coverage,fuzzing"])
         .args(["--max-examples", EXAMPLES, "--seed", SEED, "--generation-deterministic"])
-        .args(["--request-timeout", REQUEST_TIMEOUT_S, "--generation-database", "none", "--no-color"])
-        .args(["--workers", "2", "--warnings", "off", "--continue-on-failure"])
+        .args(["--request-timeout", REQUEST_TIMEOUT_S, "--no-color"])
+        .args(["--workers", "1", "--warnings", "off", "--continue-on-failure"])
         .current_dir(node.folder())
         .output()
         .expect("it exists");

@@ -222,8 +222,9 @@ fn document() -> Value {
             "parameters": {"RequestId": {
                 "name": "x-request-id",
                 "in": "header",
-                "description": "Names the request in answers and in the agent's log; made unless given",
-                "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+                "description": "Names the request in answers and in the agent's log, if it is 1 to 64 of A-Z a-z 0-9 . _ -; \
+                                else one is made",
+                "schema": {"type": "string"},
             }},
             "headers": {
                 "RequestId": {"description": "The request's name", "required": true, "schema": {"type": "string"}},
