@@ -11,6 +11,7 @@ use sealstone_agent::api::openapi;
 use sealstone_agent::config::Config;
 use sealstone_agent::reload::Reload;
 use sealstone_agent::shutdown::Shutdown;
+use sealstone_agent::store::Store;
 use sealstone_agent::{logging, run};
 
 /// Unusable input, configuration or environment.
@@ -35,6 +36,10 @@ struct Arguments {
     /// Print the OpenAPI document of the HTTP API and end.
     #[arg(long)]
     openapi: bool,
+    /// Make the store's tables, or bring them to this version, and end: with the url of the role that owns them, so that
+    /// the agent itself needs no right to change them.
+    #[arg(long, conflicts_with = "check")]
+    migrate: bool,
     /// Go on with a store that lacks signatures which the enclave made. Nonces may be free in it that are spent:
     /// first make sure elsewhere (on the chain) that they are not used again.
     #[arg(long)]
@@ -68,6 +73,11 @@ fn start(arguments: &Arguments) -> Result<()> {
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .context("cannot start the runtime")?;
+    if arguments.migrate {
+        runtime.block_on(Store::migrate(&config.store, &config.node))?;
+        println!("{}: of this version", config.store);
+        return Ok(());
+    }
     runtime.block_on(async {
         let shutdown = Shutdown::on_signal().context("cannot catch signals")?;
         let reload = Reload::on_signal(&arguments.config).context("cannot catch signals")?;

@@ -33,6 +33,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!("sealstone_store_commit_seconds", "One transaction of the store, with its fsync");
     describe_histogram!("sealstone_store_commit_jobs", "Jobs in one transaction");
     describe_counter!("sealstone_store_commit_failures_total", "Transactions that failed");
+    describe_counter!("sealstone_store_retries_total", "Transactions that were run again");
+    describe_counter!("sealstone_store_reconnects_total", "Connections to the database server made again");
     describe_counter!("sealstone_http_responses_total", "HTTP responses, by route and status");
     describe_counter!("sealstone_http_connections_refused_total", "Connections refused, by reason");
     describe_counter!(

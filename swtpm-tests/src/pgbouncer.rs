@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::postgres::{OWNER, Postgres, as_postgres, free_port};
+use crate::postgres::{OWNER, Postgres, as_postgres, free_port, give_to_postgres};
 use crate::process::Running;
 use crate::wait::until;
 
@@ -28,9 +28,7 @@ impl PgBouncer {
         let folder = tempfile::tempdir().expect("a story has room for a folder");
         let file = |name: &str| folder.path().join(name);
         std::fs::write(file("users"), format!("\"{OWNER}\" \"\"\n")).expect("the story's folder is writable");
-        if rustix::process::getuid().is_root() {
-            let _ = std::process::Command::new("chown").arg("postgres:").arg(folder.path()).status();
-        }
+        give_to_postgres(folder.path());
         for _ in 0..20 {
             let port = free_port();
             let settings = format!(

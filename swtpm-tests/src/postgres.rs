@@ -1,6 +1,7 @@
 //! A PostgreSQL server of one story: its own cluster, port and folder.
 
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -87,14 +88,7 @@ impl Postgres {
     fn prepare() -> Self {
         let folder = tempfile::tempdir().expect("a story has room for a folder");
         let programs = programs();
-        if rustix::process::getuid().is_root() {
-            // The server refuses to run as root.
-            let owned = Command::new("chown").arg("postgres:").arg(folder.path()).status();
-            assert!(
-                owned.is_ok_and(|status| status.success()),
-                "no user postgres; install it: apt-get install {PACKAGE}"
-            );
-        }
+        give_to_postgres(folder.path());
         Self { folder, programs, port: 0, running: None }
     }
 
@@ -251,17 +245,37 @@ impl Drop for Postgres {
     }
 }
 
-/// A program as the user `postgres` if this is root, whom the servers refuse.
+/// A program as somebody else if this is root, whom the servers refuse: as the user `postgres`; where the machine keeps
+/// `/dev/null` for root alone, as root by another number.
 pub(crate) fn as_postgres(program: &Path, folder: &Path) -> Command {
-    let mut command = if rustix::process::getuid().is_root() {
+    let mut command = if !rustix::process::getuid().is_root() {
+        Command::new(program)
+    } else if null_is_for_all() {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
         command
     } else {
-        Command::new(program)
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-user=1", "--map-group=1"]).arg(program);
+        command
     };
     command.current_dir(folder).env("LC_ALL", "C").env_remove("PGHOST").env_remove("PGPORT");
     command
+}
+
+/// Gives a folder to whom [`as_postgres`] runs programs as.
+pub(crate) fn give_to_postgres(folder: &Path) {
+    if rustix::process::getuid().is_root() && null_is_for_all() {
+        let given = Command::new("chown").arg("-R").arg("postgres:").arg(folder).status();
+        assert!(
+            given.is_ok_and(|status| status.success()),
+            "no user postgres; install it: apt-get install {PACKAGE}"
+        );
+    }
+}
+
+fn null_is_for_all() -> bool {
+    std::fs::metadata("/dev/null").is_ok_and(|null| null.permissions().mode() & 0o006 == 0o006)
 }
 
 /// Where Debian keeps the newest version's programs, which are not on the path.

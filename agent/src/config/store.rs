@@ -45,7 +45,14 @@ pub(crate) enum Location {
     /// A file of this agent alone.
     Sqlite(PathBuf),
     /// A server that several agents share.
-    Postgres { primary: PgConnectOptions, replica: Option<PgConnectOptions> },
+    Postgres(Box<Servers>),
+}
+
+/// A server, and a replica of it if there is one.
+#[derive(Clone)]
+pub(crate) struct Servers {
+    pub(crate) primary: PgConnectOptions,
+    pub(crate) replica: Option<PgConnectOptions>,
 }
 
 impl fmt::Debug for StoreConfig {
@@ -59,12 +66,15 @@ impl fmt::Display for StoreConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Location::Sqlite(path) => write!(f, "{}", path.display()),
-            Location::Postgres { primary, .. } => write!(
+            Location::Postgres(servers) => write!(
                 f,
                 "database {} of the server at {}, port {}",
-                primary.get_database().unwrap_or("(of the user's name)"),
-                primary.get_socket().map_or(primary.get_host().into(), |path| path.to_string_lossy()),
-                primary.get_port()
+                servers.primary.get_database().unwrap_or("(of the user's name)"),
+                servers
+                    .primary
+                    .get_socket()
+                    .map_or(servers.primary.get_host().into(), |path| path.to_string_lossy()),
+                servers.primary.get_port()
             ),
         }
     }
@@ -93,7 +103,7 @@ impl StoreConfig {
         let primary = with_password(options("store.url", url)?);
         let replica =
             replica_url.map(|url| options("store.replica_url", url).map(with_password)).transpose()?;
-        Ok(Self(Location::Postgres { primary, replica }))
+        Ok(Self(Location::Postgres(Box::new(Servers { primary, replica }))))
     }
 
     /// The file, if it is one.
@@ -101,7 +111,7 @@ impl StoreConfig {
     pub fn path(&self) -> Option<&Path> {
         match &self.0 {
             Location::Sqlite(path) => Some(path),
-            Location::Postgres { .. } => None,
+            Location::Postgres(_) => None,
         }
     }
 
@@ -214,7 +224,7 @@ mod tests {
         let mode = |url: &str| {
             let config = StoreConfig::postgres(url, None, None).map_err(|error| error.to_string())?;
             match config.0 {
-                Location::Postgres { primary, .. } => Ok(format!("{:?}", primary.get_ssl_mode())),
+                Location::Postgres(servers) => Ok(format!("{:?}", servers.primary.get_ssl_mode())),
                 Location::Sqlite(_) => Err("a file".to_owned()),
             }
         };

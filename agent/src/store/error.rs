@@ -135,12 +135,13 @@ pub enum StoreError {
     Closed,
 }
 
-/// `SQLITE_FULL` (<https://www.sqlite.org/rescode.html>).
-const SQLITE_FULL: &str = "13";
+/// `SQLITE_FULL` (<https://www.sqlite.org/rescode.html>), and PostgreSQL's `disk_full`.
+const FULL: [&str; 2] = ["13", "53100"];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let full = error.as_database_error().and_then(|e| e.code()).is_some_and(|code| code == SQLITE_FULL);
+        let code = error.as_database_error().and_then(|error| error.code());
+        let full = code.is_some_and(|code| FULL.contains(&&*code));
         if full { Self::Full } else { Self::Database(Arc::new(error)) }
     }
 }

@@ -27,7 +27,7 @@ use sealstone_attestation::UnixTime;
 use sealstone_wire::PathText;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::config::store::{Location, StoreConfig};
+use crate::config::store::{Location, Servers, StoreConfig};
 
 pub use audit::{AuditEntry, AuditPlace, AuditQuery, AuditRow, CheckpointRow, LEAF_MAX};
 pub use demand::{Demand, RefusedDemand};
@@ -75,7 +75,8 @@ impl Store {
                 let readers = Readers::Sqlite(Sqlite::readers(path));
                 Self::start(Connection::Sqlite(Box::new(database)), readers.clone(), readers).await
             }
-            Location::Postgres { primary, replica } => {
+            Location::Postgres(servers) => {
+                let Servers { primary, replica } = &**servers;
                 database::postgres::migrate(primary.clone()).await?;
                 let server = Server::take_over(primary.clone(), node).await?;
                 let (connection, state, _) = Writer::connect(&server, None).await?;
@@ -96,7 +97,7 @@ impl Store {
     pub async fn migrate(config: &StoreConfig, node: &str) -> Result<(), StoreError> {
         match config.location() {
             Location::Sqlite(path) => Sqlite::open(path, node).await.map(drop),
-            Location::Postgres { primary, .. } => database::postgres::migrate(primary.clone()).await,
+            Location::Postgres(servers) => database::postgres::migrate(servers.primary.clone()).await,
         }
     }
 

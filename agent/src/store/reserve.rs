@@ -118,7 +118,7 @@ fn decide(transaction: &mut Transaction<'_>, known: &mut Known, new: &mut New, a
 }
 
 /// Why a nonce that is free is not given.
-fn refuse(transaction: &mut Transaction<'_>, known: &mut Known, ask: &Reserve) -> Option<Reserved> {
+fn refuse(transaction: &mut Transaction<'_>, known: &Known, ask: &Reserve) -> Option<Reserved> {
     if let ReservedKey::Asset { epoch } = ask.key {
         let asset = known.assets.get(ask.nonce.sender.as_str());
         let may_sign = asset.is_some_and(|asset| {

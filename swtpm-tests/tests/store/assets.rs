@@ -57,7 +57,7 @@ on_both! {
         let store = place.node("node-1").await;
         signed(&store, 1, &ask(1, "before")).await;
         fresh(&store, &ask(2, "open")).await;
-        let retire = || store.retire(&text("acme"), &text("hot"), NOW, record("asset_retired"));
+        let retire = || async { store.retire(&text("acme"), &text("hot"), NOW, record("asset_retired")).await };
         assert!(retire().await.unwrap());
         assert!(!retire().await.unwrap());
         assert!(!store.retire(&text("acme"), &text("none"), NOW, record("asset_retired")).await.unwrap());

@@ -64,7 +64,6 @@ on_both! {
         assert_eq!(store.audit_tile(0, 0).await.unwrap(), Some(hashes[..256].concat()));
         assert_eq!(store.audit_tile(0, 1).await.unwrap(), None);
         assert_eq!(store.audit_leaves(499, 1000).await.unwrap(), leaves[499..]);
-        let _ = root(&hashes);
     }
 }
 
@@ -146,7 +145,7 @@ on_both! {
         }
         let entry = &store.query(&all(), 1).await.unwrap()[0];
         assert_eq!((entry.node.as_str(), entry.row.request), ("node-1", Some([0; 32])));
-        assert_eq!(store.audit_leaves(entry.place.index, 1).await.unwrap(), [entry.row.leaf.clone()]);
+        assert_eq!(store.audit_leaves(entry.place.index, 1).await.unwrap(), std::slice::from_ref(&entry.row.leaf));
     }
 }
 

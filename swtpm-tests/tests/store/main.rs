@@ -9,4 +9,5 @@ mod limits;
 mod log;
 mod nonces;
 mod postgres;
+mod power;
 mod void;

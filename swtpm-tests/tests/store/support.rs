@@ -15,8 +15,8 @@ use sealstone_wire::{Epoch, PathText};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-pub const NOW: UnixTime = UnixTime::from_secs(1_795_230_000);
-pub const NOW_MS: u64 = 1_795_230_000_000;
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_795_230_000);
+pub(crate) const NOW_MS: u64 = 1_795_230_000_000;
 
 /// A story that is told on both databases.
 #[macro_export]
@@ -42,33 +42,33 @@ macro_rules! on_both {
 }
 
 /// Where a store is.
-pub enum Place {
+pub(crate) enum Place {
     Sqlite(TempDir),
     Postgres(Box<Postgres>),
 }
 
 impl Place {
-    pub fn sqlite() -> Self {
+    pub(crate) fn sqlite() -> Self {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    pub fn postgres() -> Self {
+    pub(crate) fn postgres() -> Self {
         Self::Postgres(Box::new(Postgres::start()))
     }
 
-    pub fn config(&self) -> StoreConfig {
+    pub(crate) fn config(&self) -> StoreConfig {
         match self {
             Self::Sqlite(folder) => StoreConfig::sqlite(folder.path().join("agent.db")),
             Self::Postgres(server) => StoreConfig::postgres(&server.url(), None, None).unwrap(),
         }
     }
 
-    pub fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         matches!(self, Self::Postgres(_))
     }
 
     /// A node's store in era 7, with the asset `acme`/`hot` in epoch 0.
-    pub async fn node(&self, name: &str) -> Store {
+    pub(crate) async fn node(&self, name: &str) -> Store {
         let store = Store::open(&self.config(), name).await.unwrap();
         store.begin_era(7, NOW).await.unwrap();
         store.begin_epoch(epoch(0, Algorithm::Es256), record("asset_created")).await.unwrap();
@@ -76,7 +76,7 @@ impl Place {
     }
 
     /// Ends the agent as `kill -9` does, and the database server with it: nothing is finished. Then all start again.
-    pub async fn crash(&mut self, store: Store) -> Store {
+    pub(crate) async fn crash(&mut self, store: Store) -> Store {
         match self {
             Self::Sqlite(folder) => {
                 let copy = tempfile::tempdir().unwrap();
@@ -96,24 +96,24 @@ impl Place {
     }
 }
 
-pub fn text(text: &str) -> PathText {
+pub(crate) fn text(text: &str) -> PathText {
     text.try_into().unwrap()
 }
 
-pub fn public_key() -> PublicKey {
+pub(crate) fn public_key() -> PublicKey {
     let bytes = hex::decode("03e7d9e8b1ad5f49ff4dcfbf0205cfe59e26f69db6abb000c2e1eb71e458b3c156").unwrap();
     PublicKey::from_bytes(Algorithm::Es256, &bytes).unwrap()
 }
 
-pub fn sender() -> Sender {
+pub(crate) fn sender() -> Sender {
     Sender::asset(&text("acme"), &text("hot"))
 }
 
-pub fn nonce(nonce: u64) -> NonceKey {
+pub(crate) fn nonce(nonce: u64) -> NonceKey {
     NonceKey { chain_id: 1, sender: sender(), nonce }
 }
 
-pub fn epoch(number: u64, algorithm: Algorithm) -> AssetEpoch {
+pub(crate) fn epoch(number: u64, algorithm: Algorithm) -> AssetEpoch {
     AssetEpoch {
         tenant: text("acme"),
         asset: text("hot"),
@@ -128,7 +128,7 @@ pub fn epoch(number: u64, algorithm: Algorithm) -> AssetEpoch {
 }
 
 /// A record of a kind: no two are alike.
-pub fn record(kind: &str) -> AuditRow {
+pub(crate) fn record(kind: &str) -> AuditRow {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let leaf =
@@ -149,7 +149,7 @@ pub fn record(kind: &str) -> AuditRow {
     }
 }
 
-pub fn ask(number: u64, payload: &str) -> Reserve {
+pub(crate) fn ask(number: u64, payload: &str) -> Reserve {
     Reserve {
         nonce: nonce(number),
         request: RequestDigest::of(format!("{number} {payload}").as_bytes()),
@@ -164,19 +164,19 @@ pub fn ask(number: u64, payload: &str) -> Reserve {
     }
 }
 
-pub fn named(client: &str, key: &str, reserve: Reserve) -> Reserve {
+pub(crate) fn named(client: &str, key: &str, reserve: Reserve) -> Reserve {
     Reserve {
         idempotency: Some(IdempotencyKey { client: client.to_owned(), key: key.to_owned() }),
         ..reserve
     }
 }
 
-pub fn demand(seconds: u32, add: u64, limit: u64) -> Demand {
+pub(crate) fn demand(seconds: u32, add: u64, limit: u64) -> Demand {
     let window = format!("amount:USD:{seconds}");
     Demand { window, seconds, add: Amount::from(add), limit: Amount::from(limit), code: "LIMIT" }
 }
 
-pub fn answer(reservation: i64, sequence: u64, reserve: &Reserve) -> Answer {
+pub(crate) fn answer(reservation: i64, sequence: u64, reserve: &Reserve) -> Answer {
     let receipt = Receipt {
         sequence,
         era: 7,
@@ -200,7 +200,7 @@ pub fn answer(reservation: i64, sequence: u64, reserve: &Reserve) -> Answer {
     }
 }
 
-pub async fn fresh(store: &Store, reserve: &Reserve) -> i64 {
+pub(crate) async fn fresh(store: &Store, reserve: &Reserve) -> i64 {
     match store.reserve(reserve.clone()).await.unwrap() {
         Reserved::Fresh { id } => id,
         other => panic!("expected a fresh reservation, found {other:?}"),
@@ -208,7 +208,7 @@ pub async fn fresh(store: &Store, reserve: &Reserve) -> i64 {
 }
 
 /// Reserves and answers.
-pub async fn signed(store: &Store, sequence: u64, reserve: &Reserve) -> i64 {
+pub(crate) async fn signed(store: &Store, sequence: u64, reserve: &Reserve) -> i64 {
     let id = fresh(store, reserve).await;
     let Answered { voided, .. } = store.answer(answer(id, sequence, reserve)).await.unwrap();
     assert!(!voided);

@@ -125,6 +125,8 @@ impl Row {
                 "INT4" => Value::Int(row.try_get::<Option<i32>, _>(column)?.map(i64::from)),
                 "TEXT" | "VARCHAR" | "NAME" => Value::Text(row.try_get(column)?),
                 "BYTEA" => Value::Bytes(row.try_get(column)?),
+                // What a function returns that returns nothing.
+                "VOID" => Value::Int(None),
                 _ => return Err(StoreError::Corrupt { expected: "a number, a text or bytes" }),
             });
         }
