@@ -65,6 +65,7 @@ impl From<StoreError> for Failure {
         let code = match error {
             StoreError::Full => Code::StoreFull,
             StoreError::TakenOver => Code::StoreTakenOver,
+            StoreError::ClockDrift { .. } => Code::ClockSet,
             StoreError::LostCommits { .. } => Code::StoreRolledBack,
             StoreError::SequenceTaken { .. } => Code::EnclaveFault,
             _ => Code::StoreFailed,

@@ -51,6 +51,14 @@ pub enum StoreError {
         /// Its value.
         found: String,
     },
+    /// The clocks of this machine and of the database's are apart.
+    #[error("expected this machine's clock near the database server's ({server}), found {here}; correct whichever is wrong")]
+    ClockDrift {
+        /// The server's time.
+        server: sealstone_attestation::UnixTime,
+        /// This machine's.
+        here: sealstone_attestation::UnixTime,
+    },
     /// No space is left for the store.
     #[error("the disk that holds the store is full; free some space and try again")]
     Full,

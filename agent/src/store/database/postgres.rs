@@ -7,12 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use sealstone_attestation::UnixTime;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, SqlStr};
 use tokio::time::timeout;
 
 use super::value::postgres_arguments;
 use super::{Row, Unfinished, Value, sql};
+use crate::clock;
 use crate::store::StoreError;
 
 /// How long a connection, with TLS and authentication, may take.
@@ -29,9 +31,14 @@ const READERS_MAX: u32 = 4;
 const LOCAL: &str =
     "SET LOCAL search_path = sealstone, pg_temp; SET LOCAL idle_in_transaction_session_timeout = 10000";
 
-/// What durability rests on. `synchronous_commit` may be anything but off.
+/// What durability rests on, and the server's clock. `synchronous_commit` may be anything but off.
 const DURABLE: &str = "current_setting('fsync'), current_setting('full_page_writes'), \
-     current_setting('synchronous_commit'), pg_is_in_recovery()";
+     current_setting('synchronous_commit'), pg_is_in_recovery(), \
+     CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)";
+
+/// How far the clocks of agent and server may be apart. The agents of one database share the windows of limits, and one
+/// whose clock is a day ahead would empty them for all.
+const DRIFT_MAX: Duration = Duration::from_secs(30);
 
 /// The server, and what this agent is there.
 #[derive(Clone, Debug)]
@@ -271,6 +278,12 @@ fn check_durable(rows: &[Row]) -> Result<(), StoreError> {
             let expected = "on".to_owned();
             return Err(StoreError::Setting { name, expected, found: found.to_owned() });
         }
+    }
+    let (here, server) = (clock::now_ms(), row.unsigned(4, "the server's clock")?);
+    let apart = Duration::from_millis(here.abs_diff(server));
+    if apart > DRIFT_MAX {
+        let shown = |time_ms: u64| UnixTime::from_secs(time_ms / 1000);
+        return Err(StoreError::ClockDrift { server: shown(server), here: shown(here) });
     }
     Ok(())
 }
