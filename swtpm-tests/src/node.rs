@@ -31,6 +31,12 @@ allow_opaque = true
 allow_old_epochs = true
 
 [[senders]]
+tenant = "other"
+asset = "*"
+chains = ["one"]
+allow_opaque = true
+
+[[senders]]
 tenant = "acme"
 session = "*"
 chains = ["none", "one", "two"]
