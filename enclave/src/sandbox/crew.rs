@@ -106,6 +106,11 @@ impl Crew {
             if say.send((own, filtered)).is_ok() && sound {
                 work();
             }
+            // Work ends only when the process does. A confined thread may not end before it: what it would free, it
+            // may not touch any more, and the kernel would kill the process instead of letting it say why it ends.
+            loop {
+                thread::park();
+            }
         };
         thread::Builder::new()
             .name(name.clone())
