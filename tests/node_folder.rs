@@ -35,6 +35,7 @@ fn a_node_is_made_once_and_the_same_command_changes_nothing() {
         "manifest.json",
         "me.key",
         "me.pub",
+        "policy.toml",
     ];
     assert_eq!(names, expected);
     for secret in ["agent.key", "enclave.key", "enclave.credential", "me.key"] {

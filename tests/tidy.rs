@@ -21,7 +21,13 @@ const CRATES: &[(&str, &str, &[&str])] = &[
         "swtpm-tests",
         "sealstone-swtpm-tests",
         // The enclave: the hunt for secrets unseals the root itself, to know what it looks for.
-        &["sealstone-attestation", "sealstone-wire", "sealstone-agent", "sealstone-enclave"],
+        &[
+            "sealstone-attestation",
+            "sealstone-wire",
+            "sealstone-policy",
+            "sealstone-agent",
+            "sealstone-enclave",
+        ],
     ),
 ];
 

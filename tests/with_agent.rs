@@ -115,7 +115,7 @@ fn a_signature_is_printed_written_and_asked_for_as_typed() {
     assert_eq!(line, "POST /v1/sign HTTP/1.1");
     assert_eq!(
         body,
-        json!({"tenant": "acme", "asset": "hot", "chain_id": 5, "nonce": 7, "payload": "706179", "hash": "sha256"})
+        json!({"tenant": "acme", "asset": "hot", "chain_id": 5, "nonce": 7, "payload": "706179", "format": "opaque"})
     );
     desk.done("sign --tenant acme --sender s --algorithm EdDSA --nonce 7 --payload 706179");
     assert_eq!(asked.lock().unwrap()[1].1["session"], json!({"sender": "s", "algorithm": "EdDSA"}));

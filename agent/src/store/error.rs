@@ -52,7 +52,9 @@ pub enum StoreError {
         found: String,
     },
     /// The clocks of this machine and of the database's are apart.
-    #[error("expected this machine's clock near the database server's ({server}), found {here}; correct whichever is wrong")]
+    #[error(
+        "expected this machine's clock near the database server's ({server}), found {here}; correct whichever is wrong"
+    )]
     ClockDrift {
         /// The server's time.
         server: sealstone_attestation::UnixTime,
