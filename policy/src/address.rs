@@ -1,5 +1,7 @@
 //! Addresses: read from text, and made from public keys.
 
+use std::str::FromStr;
+
 use alloy_primitives::Address as EvmAddress;
 use k256::elliptic_curve::sec1::ToSec1Point;
 use sealstone_attestation::{Algorithm, PublicKey};
@@ -52,6 +54,15 @@ impl Address {
             Format::Evm => evm(text).map(|address| Self::evm(address.as_ref())),
             Format::Solana => solana(text).map(|address| Self::solana(address.as_array())),
         }
+    }
+}
+
+impl FromStr for Address {
+    type Err = AddressError;
+
+    /// Reads an address whose text says of which chain it is: those of Ethereum begin with `0x`, which is no base58.
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        Self::parse(if text.starts_with("0x") { Format::Evm } else { Format::Solana }, text)
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::AddressError;
 use crate::amount::Amount;
 
 /// How a payload is read. A request says which; the policy says which it takes from whom.
@@ -31,7 +32,7 @@ impl fmt::Display for Format {
 
 /// An address in its chain's canonical text: `0x` and 40 lower-case hex digits, or base58.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "String")]
 pub struct Address(String);
 
 impl Address {
@@ -51,6 +52,14 @@ impl Address {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = AddressError;
+
+    fn try_from(text: String) -> Result<Self, AddressError> {
+        text.parse()
     }
 }
 

@@ -1,5 +1,7 @@
 """Independent clients of the stories: they make transactions, and say what they think of the signed ones.
 
+`clients.py address` reads a JSON list of {"format", "public_key": hex} and prints the address of each.
+
 `clients.py build` reads a JSON list of transactions and prints their payloads (hex). A transaction is
 {"format": "evm", ...the fields of eth-account} or {"format": "solana", "version": "legacy" | 0, "payer": base58,
 "to": base58, "lamports": n}, for a token {..., "mint": base58, "amount": n, "decimals": n} instead of lamports.
@@ -17,7 +19,8 @@ from eth_account import Account
 from eth_account._utils.legacy_transactions import serializable_unsigned_transaction_from_dict
 from eth_account._utils.transaction_utils import transaction_rpc_to_rlp_structure
 from eth_account.typed_transactions import TypedTransaction
-from eth_utils import keccak
+from eth_keys.datatypes import PublicKey
+from eth_utils import keccak, to_checksum_address
 from hexbytes import HexBytes
 from solders.hash import Hash
 from solders.instruction import AccountMeta, Instruction
@@ -69,6 +72,11 @@ def solana(case):
 
 def build_evm(case):
     fields = {key: value for key, value in case.items() if key != "format"}
+    # eth-account takes no address in lower case.
+    if "to" in fields:
+        fields["to"] = to_checksum_address(fields["to"])
+    for touched in fields.get("accessList", []):
+        touched["address"] = to_checksum_address(touched["address"])
     unsigned = serializable_unsigned_transaction_from_dict(fields)
     if isinstance(unsigned, TypedTransaction):
         # What eth-account hashes before it signs.
@@ -112,5 +120,12 @@ def check(case):
         return {"valid": False, "error": f"{type(error).__name__}: {error}"}
 
 
-verb = {"build": build, "check": check}[sys.argv[1]]
+def address(case):
+    public_key = bytes.fromhex(case["public_key"])
+    if case["format"] == "evm":
+        return PublicKey.from_compressed_bytes(public_key).to_address()
+    return str(Pubkey.from_bytes(public_key))
+
+
+verb = {"address": address, "build": build, "check": check}[sys.argv[1]]
 json.dump([verb(case) for case in json.load(sys.stdin)], sys.stdout)

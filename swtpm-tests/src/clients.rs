@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Payloads to sign, one for each transaction; `swtpm-tests/clients/clients.py` says what a transaction is.
 ///
@@ -16,6 +16,16 @@ pub fn build(transactions: &[Value]) -> Vec<Vec<u8>> {
         .iter()
         .map(|payload| hex::decode(payload.as_str().expect("a payload is text")).expect("in hex"))
         .collect()
+}
+
+/// The address of a public key, as the clients make it.
+///
+/// # Panics
+/// When the key is none of the format's, or the clients are not installed.
+#[must_use]
+pub fn address(format: &str, public_key: &str) -> String {
+    let answers = run("address", &[json!({"format": format, "public_key": public_key})]);
+    answers[0].as_str().expect("an address is text").to_owned()
 }
 
 /// What the clients say of signed transactions.

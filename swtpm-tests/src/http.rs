@@ -40,9 +40,23 @@ impl Answer {
 /// # Errors
 /// The agent is not there, or ends before it has answered.
 pub fn request(socket: &Path, method: &str, path: &str, body: &[u8]) -> io::Result<Answer> {
+    request_with(socket, method, path, "", body)
+}
+
+/// The same with more header lines, each with its line end.
+///
+/// # Errors
+/// The agent is not there, or ends before it has answered.
+pub fn request_with(
+    socket: &Path,
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    exchange(&mut stream, method, path, body)
+    exchange_with(&mut stream, method, path, headers, body)
 }
 
 /// Sends one request on a connection that is closed after it.
@@ -55,8 +69,18 @@ pub fn exchange(
     path: &str,
     body: &[u8],
 ) -> io::Result<Answer> {
+    exchange_with(stream, method, path, "", body)
+}
+
+fn exchange_with(
+    stream: &mut (impl Read + Write),
+    method: &str,
+    path: &str,
+    headers: &str,
+    body: &[u8],
+) -> io::Result<Answer> {
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: agent\r\nconnection: close\r\n{headers}content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all(head.as_bytes())?;

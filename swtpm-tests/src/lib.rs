@@ -17,6 +17,8 @@ pub mod postgres;
 pub mod process;
 pub mod swtpm;
 pub mod tls;
+pub mod trail;
+pub mod transactions;
 pub mod wait;
 
 pub use node::Node;

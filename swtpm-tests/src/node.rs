@@ -123,12 +123,37 @@ impl Node {
     /// A running node with an approved state and an open session.
     #[must_use]
     pub fn ready() -> Self {
+        Self::ready_under(POLICY)
+    }
+
+    /// The same under this policy.
+    ///
+    /// # Panics
+    /// When something is missing.
+    #[must_use]
+    pub fn ready_under(policy: &str) -> Self {
         let mut node = Self::init();
+        node.set_policy(policy);
         node.start_enclave();
         node.start_agent();
         let _ = node.approve_first();
         node.await_ready(true);
         node
+    }
+
+    /// Writes a policy, which the agent takes when it starts.
+    ///
+    /// # Panics
+    /// When the folder is gone.
+    pub fn set_policy(&self, policy: &str) {
+        std::fs::write(self.path("policy.toml"), policy).expect("the folder is writable");
+    }
+
+    /// Ends the agent as a crash would, and starts it again.
+    pub fn restart_agent(&mut self) {
+        self.kill_agent();
+        self.start_agent();
+        self.await_ready(true);
     }
 
     /// What the firmware measures at every boot.
@@ -192,9 +217,14 @@ impl Node {
 
     /// Starts the agent and waits until it answers.
     pub fn start_agent(&mut self) {
+        self.start_agent_by(&mut Command::new(binary("sealstone-agent")));
+    }
+
+    /// The same by a command that becomes the agent, to which its arguments are added.
+    pub fn start_agent_by(&mut self, command: &mut Command) {
         assert!(self.agent.is_none(), "it runs");
         let running = Running::start(
-            Command::new(binary("sealstone-agent")).arg("--config").arg(self.path("agent.toml")),
+            command.arg("--config").arg(self.path("agent.toml")),
             &self.path("agent.log"),
             "nothing: it is built here",
         );

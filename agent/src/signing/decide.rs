@@ -25,6 +25,8 @@ pub(super) struct Chosen {
     public: Option<PublicKey>,
     /// Whether the asset has a newer epoch.
     old_epoch: bool,
+    /// Whether the asset takes no new signatures.
+    retired: bool,
 }
 
 /// A request that the rules let through, as far as they can tell without the sender's past.
@@ -66,8 +68,8 @@ impl Signing {
         &self,
         command: &SignCommand,
         attested: &Attested,
+        now_ms: u64,
     ) -> Result<Decided, Failure> {
-        let now_ms = self.clock.now_ms()?;
         let mut permitted = match self.permitted(command, attested, now_ms).await? {
             Permission::Given(permitted) => permitted,
             Permission::Answered(answer) => return Ok(Decided::Answered(answer)),
@@ -93,9 +95,10 @@ impl Signing {
             Reserved::Refused(refused) => return Err(limited(&refused)),
             Reserved::NonceUsed => nonce_used(&command.nonce),
             Reserved::Voided => voided(&command.nonce),
+            Reserved::AssetChanged if chosen.retired => retired(),
             Reserved::AssetChanged => Failure::new(
                 Code::AssetChanged,
-                "expected an asset that signs in this epoch, found that it was retired or is being rotated; read it again",
+                "expected an asset that signs in this epoch, found that it is being rotated; read it again",
             ),
             Reserved::KeyReused => Failure::new(
                 Code::IdempotencyKeyReused,
@@ -114,17 +117,7 @@ impl Signing {
         let now_ms = self.clock.now_ms()?;
         let chosen = self.choose(command, &attested).await?;
         let Judged { judgement, address, facts } = self.judged(command, &chosen, now_ms)?;
-        let mut reasons: Vec<ReasonBody> = match judgement.outcome {
-            Err(reasons) => reasons.into_iter().map(said).collect(),
-            Ok(demands) => {
-                let demands: Vec<store::Demand> = demands.iter().map(stored).collect();
-                let refused = self.store.would_refuse(&command.nonce.sender, &demands, now_ms).await?;
-                refused.iter().map(reason).map(said).collect()
-            }
-        };
-        if let Some(Failure { code, detail, .. }) = self.taken(command).await? {
-            reasons.push(ReasonBody { code: code.name().to_owned(), detail });
-        }
+        let reasons = self.foreseen(command, &chosen, judgement.outcome, now_ms).await?;
         Ok(DryRun {
             allowed: reasons.is_empty(),
             reasons,
@@ -133,6 +126,42 @@ impl Signing {
             address: address.map(|address| address.to_string()),
             facts: serde_json::to_value(facts).unwrap_or_default(),
         })
+    }
+
+    /// Every reason for which a request would be refused: its own, those of the sender's past, and what holds its nonce.
+    async fn foreseen(
+        &self,
+        command: &SignCommand,
+        chosen: &Chosen,
+        outcome: Result<Vec<Demand>, Vec<Reason>>,
+        now_ms: u64,
+    ) -> Result<Vec<ReasonBody>, Failure> {
+        let standing = self.store.standing(&command.nonce, &command.request).await?;
+        // It is answered as before, whatever the rules say now.
+        if matches!(standing, Some(Reserved::Answered(_))) {
+            return Ok(Vec::new());
+        }
+        let is_free = standing.is_none();
+        let mut reasons: Vec<ReasonBody> = match outcome {
+            Err(reasons) => reasons.into_iter().map(said).collect(),
+            Ok(demands) if is_free => {
+                let demands: Vec<store::Demand> = demands.iter().map(stored).collect();
+                let refused = self.store.would_refuse(&command.nonce.sender, &demands, now_ms).await?;
+                refused.iter().map(reason).map(said).collect()
+            }
+            // What it takes of the windows was taken when it was reserved.
+            Ok(_) => Vec::new(),
+        };
+        let failure = match standing {
+            Some(Reserved::NonceUsed) => Some(nonce_used(&command.nonce)),
+            Some(Reserved::Voided) => Some(voided(&command.nonce)),
+            None if chosen.retired => Some(retired()),
+            _ => None,
+        };
+        let held =
+            failure.map(|Failure { code, detail, .. }| ReasonBody { code: code.name().to_owned(), detail });
+        reasons.extend(held);
+        Ok(reasons)
     }
 }
 
@@ -146,7 +175,12 @@ impl Signing {
         attested: &Attested,
         now_ms: u64,
     ) -> Result<Permission, Failure> {
-        let chosen = self.choose(command, attested).await?;
+        let chosen = match self.choose(command, attested).await {
+            Ok(chosen) => chosen,
+            // That the agent could not find out is no decision.
+            Err(failure) if failure.code.status() >= 500 => return Err(failure),
+            Err(failure) => return Err(self.refused(command, None, now_ms, failure).await),
+        };
         let (policy, failure) = match self.judged(command, &chosen, now_ms) {
             Ok(judged) => match judged.judgement.outcome {
                 Ok(demands) => {
@@ -194,6 +228,7 @@ impl Signing {
                     key: ReservedKey::Asset { epoch: chosen.epoch },
                     public: Some(chosen.public_key),
                     old_epoch: chosen.epoch != newest.epoch,
+                    retired: newest.retired_at.is_some(),
                 })
             }
             Signer::Session { tenant, sender, algorithm } => {
@@ -216,7 +251,7 @@ impl Signing {
                     public = Some(public_key(&self.enclave, path, Some(binding)).await?.0);
                 }
                 let key = ReservedKey::Session { hour, binding, issued_at_ms: now_ms };
-                Ok(Chosen { key, public, old_epoch: false })
+                Ok(Chosen { key, public, old_epoch: false, retired: false })
             }
         }
     }
@@ -229,16 +264,7 @@ impl Signing {
             }
             _ => None,
         };
-        Ok(Chosen { key, public, old_epoch: false })
-    }
-
-    /// What else holds the nonce, as a reason. An open reservation of the same request holds nothing up.
-    async fn taken(&self, command: &SignCommand) -> Result<Option<Failure>, Failure> {
-        Ok(match self.store.standing(&command.nonce, &command.request).await? {
-            Some(Reserved::NonceUsed) => Some(nonce_used(&command.nonce)),
-            Some(Reserved::Voided) => Some(voided(&command.nonce)),
-            _ => None,
-        })
+        Ok(Chosen { key, public, old_epoch: false, retired: false })
     }
 
     /// Records a refusal; what could not be recorded is a failure of its own.
@@ -292,6 +318,13 @@ fn reason(refused: &RefusedDemand) -> Reason {
         demand.window, demand.limit, demand.seconds, demand.add
     );
     Reason { code, detail }
+}
+
+fn retired() -> Failure {
+    Failure::new(
+        Code::AssetRetired,
+        "expected an asset that is in use, found that it was retired; use another",
+    )
 }
 
 fn limited(refused: &[RefusedDemand]) -> Failure {

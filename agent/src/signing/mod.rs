@@ -119,19 +119,13 @@ impl Signing {
         let attested = match self.attested().await {
             Ok(attested) => attested,
             Err(failure) if failure.code == Code::StoreRolledBack => return Err(failure),
-            // What was answered before is answered again, session or not.
-            Err(failure) => {
-                return match self.store.standing(&command.nonce, &command.request).await? {
-                    Some(Reserved::Answered(recorded)) => {
-                        Ok(Arc::new(answer(&command, &recorded, self.reconciler.unfunded())))
-                    }
-                    Some(Reserved::NonceUsed) => Err(nonce_used(&command.nonce)),
-                    Some(Reserved::Voided) => Err(voided(&command.nonce)),
-                    _ => Err(failure),
-                };
-            }
+            Err(failure) => return self.as_before(&command, failure).await,
         };
-        match self.reserve(&command, &attested).await? {
+        let now_ms = match self.clock.now_ms() {
+            Ok(now_ms) => now_ms,
+            Err(set) => return self.as_before(&command, set.into()).await,
+        };
+        match self.reserve(&command, &attested, now_ms).await? {
             Decided::Sign { id, key, fresh, policy } => {
                 let record = audit::decision(clock::now_ms(), RecordKind::Signed, &command, Some(policy));
                 self.have_signed(command, Held { id, key, fresh, record }, &attested).await
@@ -139,6 +133,18 @@ impl Signing {
             Decided::Answered(recorded) => {
                 Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)))
             }
+        }
+    }
+
+    /// What was answered before is answered again, whatever keeps new requests from being signed.
+    async fn as_before(&self, command: &SignCommand, failure: Failure) -> Outcome {
+        match self.store.standing(&command.nonce, &command.request).await? {
+            Some(Reserved::Answered(recorded)) => {
+                Ok(Arc::new(answer(command, &recorded, self.reconciler.unfunded())))
+            }
+            Some(Reserved::NonceUsed) => Err(nonce_used(&command.nonce)),
+            Some(Reserved::Voided) => Err(voided(&command.nonce)),
+            _ => Err(failure),
         }
     }
 

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::amount::Amount;
-use crate::facts::CurrencyId;
+use crate::facts::{Address, CurrencyId, Format};
 
-use super::address::address;
 use super::chain::number;
 use super::error::{PolicyError, bounded, item, quoted};
 use super::raw::Table;
@@ -99,12 +98,12 @@ fn check_name(field: &str, name: &str) -> Result<(), PolicyError> {
 fn currency_id(field: &str, text: &str) -> Result<CurrencyId, PolicyError> {
     let id = match text.split(':').collect::<Vec<_>>()[..] {
         ["evm", chain, "native"] => number(chain).map(CurrencyId::evm_native),
-        ["evm", chain, contract] if contract.starts_with("0x") => number(chain)
-            .zip(address(contract))
+        ["evm", chain, contract] => number(chain)
+            .zip(Address::parse(Format::Evm, contract).ok())
             .map(|(chain, contract)| CurrencyId::evm_token(chain, &contract)),
         ["solana", "native"] => Some(CurrencyId::solana_native()),
-        ["solana", mint] if !mint.starts_with("0x") => {
-            address(mint).map(|mint| CurrencyId::solana_token(&mint))
+        ["solana", mint] => {
+            Address::parse(Format::Solana, mint).ok().map(|mint| CurrencyId::solana_token(&mint))
         }
         _ => None,
     };

@@ -2,7 +2,6 @@
 //!
 //! `docs/policy.md` describes every field and has a full example.
 
-mod address;
 mod chain;
 mod currency;
 mod error;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use crate::address::AddressError;
 use crate::facts::{Address, Format};
 
-use super::address::address;
 use super::chain::Chain;
 use super::currency::{Amounts, Currencies};
 use super::error::{PolicyError, bounded, quoted};
@@ -229,8 +229,8 @@ fn recipients_of(field: &str, raw: Option<RawRecipients>) -> Result<Recipients, 
         texts
             .iter()
             .map(|text| {
-                address(text).ok_or_else(|| {
-                    PolicyError::field(&field, "addresses: 0x and 40 hex digits, or base58", quoted(text))
+                text.parse().map_err(|error: AddressError| {
+                    PolicyError::field(&field, "addresses", format!("{}: {error}", quoted(text)))
                 })
             })
             .collect::<Result<BTreeSet<_>, _>>()
