@@ -15,6 +15,7 @@ use crate::audit::{self, Act};
 use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure};
+use crate::signing::plain;
 use crate::store::{AssetEpoch, AssetQuery, AuditRow, PAGE_MAX, Sender, Store};
 
 /// Assets kept in memory, about 0.5 KiB each. When there are more, the memory starts anew: a lookup then costs a
@@ -136,6 +137,8 @@ impl Assets {
         asset: &PathText,
         algorithm: Algorithm,
     ) -> Result<Arc<AssetEpoch>, Failure> {
+        plain(tenant)?;
+        plain(asset)?;
         match self.newest(tenant, asset).await {
             Ok(existing) => return same_algorithm(existing, algorithm),
             Err(failure) if failure.code == Code::AssetUnknown => {}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sealstone_attestation::{PcrValues, Purpose, VerifiedManifest, VerifiedReport, statement};
 use sealstone_wire::limits::MANIFEST_CHUNK_MAX;
-use sealstone_wire::reply::{Phase, Reply, Session, Status};
+use sealstone_wire::reply::{Phase, RefusalCode, Reply, Session, Status};
 use sealstone_wire::request::Request;
 
 use super::AttestError;
@@ -62,7 +62,8 @@ pub(super) async fn apply(
     ceremony(enclave, tpm, request).await
 }
 
-/// Challenge, quote, attest; gives the session and the PCR values that opened it.
+/// Challenge, quote, attest; gives the session and the PCR values that opened it. The quote binds the newest checkpoint of
+/// the audit log that this side holds.
 pub(super) async fn open_session(
     enclave: &Enclave,
     tpm: &Tpm,
@@ -70,8 +71,26 @@ pub(super) async fn open_session(
     manifest: &VerifiedManifest,
     anchor: &Anchor,
 ) -> Result<(Session, PcrValues), AttestError> {
-    // The enclave refuses a checkpoint that is older than the newest when it gave the challenge.
-    let checkpoint = anchor.hold().await;
+    match attested(enclave, tpm, generation, manifest, Some(anchor)).await {
+        // The enclave signed a newer one whose answer was lost. Without a session nothing would ever fetch what was lost
+        // with it, so this quote binds none; the next one binds the newest again.
+        Err(AttestError::Enclave(CallError::Refused(refusal)))
+            if refusal.code == RefusalCode::AuditMismatch =>
+        {
+            tracing::warn!(detail = refusal.detail, "attesting without a checkpoint of the audit log");
+            attested(enclave, tpm, generation, manifest, None).await
+        }
+        outcome => outcome,
+    }
+}
+
+async fn attested(
+    enclave: &Enclave,
+    tpm: &Tpm,
+    generation: u64,
+    manifest: &VerifiedManifest,
+    anchor: Option<&Anchor>,
+) -> Result<(Session, PcrValues), AttestError> {
     let (nonce, report) = match enclave.call_in(generation, Request::Challenge, DEADLINE).await? {
         Reply::Challenge { nonce, report } => (nonce, VerifiedReport::parse(&report)?),
         other => return Err(CallError::unexpected("a challenge", &other).into()),
@@ -79,14 +98,16 @@ pub(super) async fn open_session(
     if report.report().manifest != manifest.digest() {
         return Err(AttestError::ManifestChanged);
     }
+    // Read after the challenge: the enclave refuses one that is older than the newest when it gave that.
+    let checkpoint = match anchor {
+        Some(anchor) => anchor.newest().await,
+        None => Vec::new(),
+    };
     let statement = statement(Purpose::Session, &nonce, report.digest(), manifest.digest(), &checkpoint)
         .expect("a nonce of 32 bytes and a checkpoint fit");
     let quote = tpm.quote(&manifest.manifest().quote_selection(), *statement.as_bytes()).await?;
     let pcrs = quote.pcrs.clone();
-    match enclave
-        .call_in(generation, Request::Attest { quote, checkpoint: checkpoint.clone() }, DEADLINE)
-        .await?
-    {
+    match enclave.call_in(generation, Request::Attest { quote, checkpoint }, DEADLINE).await? {
         Reply::Session(session) => Ok((session, pcrs)),
         other => Err(CallError::unexpected("a session", &other).into()),
     }

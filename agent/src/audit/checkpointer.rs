@@ -146,8 +146,12 @@ impl Checkpointer {
         let Reply::Checkpoint(note) = self.ask(request).await? else {
             return Err(CheckpointFault::Unexpected);
         };
-        if known.is_none() && size > 0 {
-            self.keep(CheckpointRow { size, root: *frontier.root().as_bytes(), note }).await?;
+        if size > 0 {
+            if known.is_none() {
+                let root = *frontier.root().as_bytes();
+                self.keep(CheckpointRow { size, root, note: note.clone() }).await?;
+            }
+            *self.anchor.hold().await = note;
         }
         self.shown = Some(frontier);
         Ok(())

@@ -83,6 +83,30 @@ pub enum Signer {
     },
 }
 
+impl Signer {
+    fn names(&self) -> [&PathText; 2] {
+        match self {
+            Self::Asset { tenant, asset: name } | Self::Session { tenant, sender: name, .. } => {
+                [tenant, name]
+            }
+        }
+    }
+}
+
+/// That a name has no control characters: no owner has meant one, logs and databases differ about them, and PostgreSQL
+/// takes no NUL.
+///
+/// # Errors
+/// [`Code::BadRequest`].
+pub fn plain(name: &PathText) -> Result<(), Failure> {
+    if name.as_str().chars().any(char::is_control) {
+        return Err(bad(
+            "expected a tenant, asset or sender without control characters, found one with some",
+        ));
+    }
+    Ok(())
+}
+
 impl SignCommand {
     /// Checks a body's form.
     ///
@@ -111,6 +135,9 @@ impl SignCommand {
             (Some(_), Some(_)) => return Err(bad("expected one of asset and session, found both")),
             (None, None) => return Err(bad("expected one of asset and session, found neither")),
         };
+        for name in signer.names() {
+            plain(name)?;
+        }
         if epoch.is_some() && matches!(signer, Signer::Session { .. }) {
             return Err(bad("epoch: expected none beside a session, which has no epochs"));
         }
@@ -175,11 +202,8 @@ impl SignCommand {
     /// Whose it is, and the asset or the session's sender.
     #[must_use]
     pub fn named(&self) -> (&PathText, &PathText) {
-        match &self.signer {
-            Signer::Asset { tenant, asset: name } | Signer::Session { tenant, sender: name, .. } => {
-                (tenant, name)
-            }
-        }
+        let [tenant, name] = self.signer.names();
+        (tenant, name)
     }
 }
 
@@ -419,6 +443,16 @@ mod tests {
             (
                 r#"{"tenant":"a","session":{"sender":"b","algorithm":"ES256"},"epoch":0,"nonce":1,"payload":"00"}"#,
                 "no epochs",
+                Code::BadRequest,
+            ),
+            (
+                r#"{"tenant":"a","asset":"b\u0000","nonce":1,"payload":"00"}"#,
+                "control characters",
+                Code::BadRequest,
+            ),
+            (
+                r#"{"tenant":"a\u001b","session":{"sender":"b","algorithm":"ES256"},"nonce":1,"payload":"00"}"#,
+                "control characters",
                 Code::BadRequest,
             ),
             (

@@ -294,7 +294,7 @@ fn asked(command: &SignCommand, permitted: &Permitted, now_ms: u64) -> Reserve {
         nonce: command.nonce.clone(),
         request: command.request,
         key: chosen.key,
-        epoch_named: command.epoch.is_some() || chosen.old_epoch,
+        epoch_named: chosen.old_epoch,
         client: command.asker.client.clone(),
         idempotency: command.idempotency(),
         policy: Some(*policy.as_bytes()),

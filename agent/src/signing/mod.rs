@@ -35,7 +35,7 @@ use check::Expected;
 use decide::Decided;
 use flights::Flights;
 
-pub use command::{Asker, IDEMPOTENCY_KEY_MAX, SignCommand, Signer, suits};
+pub use command::{Asker, IDEMPOTENCY_KEY_MAX, SignCommand, Signer, plain, suits};
 
 /// Signatures under way at once. Below what the enclave queues, so that signing alone never makes it refuse, and
 /// what is left over serves the rest.

@@ -145,6 +145,20 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether it may be about one job of a transaction alone: then the others may succeed without it.
+    pub(super) fn is_of_one_job(&self) -> bool {
+        matches!(
+            self,
+            Self::Database(_)
+                | Self::Corrupt { .. }
+                | Self::TooLarge { .. }
+                | Self::RecordTooLong { .. }
+                | Self::NulInText
+        )
+    }
+}
+
 /// `SQLITE_FULL` (<https://www.sqlite.org/rescode.html>), and PostgreSQL's `disk_full`.
 const FULL: [&str; 2] = ["13", "53100"];
 

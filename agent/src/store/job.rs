@@ -100,6 +100,15 @@ impl Work {
         reserves.chain(answers).min().unwrap_or_else(Instant::now)
     }
 
+    /// Each job as work of its own, in order.
+    pub(super) fn apart(self) -> Vec<Self> {
+        let Self { reserves, answers, others } = self;
+        let reserves = reserves.into_iter().map(|ask| Self { reserves: vec![ask], ..Self::default() });
+        let answers = answers.into_iter().map(|ask| Self { answers: vec![ask], ..Self::default() });
+        let others = others.into_iter().map(|ask| Self { others: vec![ask], ..Self::default() });
+        reserves.chain(answers).chain(others).collect()
+    }
+
     /// Answers each.
     pub(super) fn finish(self, committed: &Result<(), StoreError>) {
         let Self { reserves, answers, others } = self;

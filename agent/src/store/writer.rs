@@ -121,7 +121,20 @@ impl Writer {
     async fn commit(&mut self, mut work: Work) {
         let began = Instant::now();
         let jobs = work.len();
-        let committed = self.persist(&mut work).await;
+        let mut committed = self.persist(&mut work).await;
+        if jobs > 1 && committed.as_ref().is_err_and(StoreError::is_of_one_job) {
+            // What the database refuses is one of them; the others are not to fail with it.
+            metrics::counter!("sealstone_store_commits_apart_total").increment(1);
+            for mut one in work.apart() {
+                let alone = self.persist(&mut one).await;
+                if let Err(error) = &alone {
+                    tracing::warn!(error = %crate::logging::chain(error), "a job is refused by the database");
+                }
+                one.finish(&alone);
+            }
+            work = Work::default();
+            committed = Ok(());
+        }
         if let Err(error) = &committed {
             tracing::error!(error = %crate::logging::chain(error), jobs, "a commit failed; every job in it is refused");
             metrics::counter!("sealstone_store_commit_failures_total").increment(1);

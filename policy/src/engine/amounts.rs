@@ -101,8 +101,24 @@ impl<'a> Totals<'a> {
                 }
             }
         }
-        if let Some(limits) = &rules.fee {
-            self.check_fee(limits, reasons);
+        match &rules.fee {
+            Some(limits) => self.check_fee(limits, reasons),
+            None => self.check_bounded_fee(rules, reasons),
+        }
+    }
+
+    /// An entry that bounds what leaves the sender, or to whom, bounds the fee as well: whoever makes blocks may be the
+    /// thief.
+    fn check_bounded_fee(&self, rules: &SenderRules, reasons: &mut Reasons) {
+        let Some(FeeFound { currency, name, amount, .. }) = &self.fee else { return };
+        let bounds = rules.amount_rules().next().is_some() || rules.allowed.is_some();
+        let covered = name.is_some_and(|name| rules.amount_rules().any(|amounts| amounts.covers(name)));
+        if bounds && !covered && **amount != Amount::ZERO {
+            let detail = format!(
+                "expected a rule about the fee, or an amount rule for {currency}, in an entry with rules about amounts or \
+                 recipients, found none for a fee of up to {amount}"
+            );
+            reasons.push(ReasonCode::FeeTooHigh, detail);
         }
     }
 
