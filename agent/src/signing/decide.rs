@@ -14,7 +14,7 @@ use crate::assets::public_key;
 use crate::audit;
 use crate::enclave::CallError;
 use crate::failure::{Code, Failure};
-use crate::store::{self, Recorded, RefusedDemand, Reserve, Reserved, ReservedKey};
+use crate::store::{self, Recorded, RefusalRecord, RefusedDemand, Reserve, Reserved, ReservedKey};
 
 /// The key that would sign.
 #[derive(Clone, Debug)]
@@ -300,7 +300,10 @@ fn asked(command: &SignCommand, permitted: &Permitted, now_ms: u64) -> Reserve {
         policy: Some(*policy.as_bytes()),
         demands: demands.iter().map(stored).collect(),
         now_ms,
-        refusal: audit::row(&audit::refusal(record, demands.iter().map(|demand| demand.code.name()))),
+        refusal: RefusalRecord::new(move |refused| {
+            let codes = refused.iter().map(|refused| refused.demand.code);
+            audit::row(&audit::refusal(record.clone(), codes))
+        }),
     }
 }
 

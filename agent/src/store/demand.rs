@@ -1,6 +1,11 @@
 //! What a policy asks of a sender's past: sums over rolling windows, checked where they are kept.
 
+use std::fmt;
+use std::sync::Arc;
+
 use sealstone_policy::amount::Amount;
+
+use super::audit::AuditRow;
 
 /// A window of a sender that must have room, and what a signature takes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,4 +37,33 @@ pub struct RefusedDemand {
     pub demand: Demand,
     /// What the window held.
     pub used: Amount,
+}
+
+/// The record of a refusal by windows, made once it is known which of them have no room.
+#[derive(Clone)]
+pub struct RefusalRecord(Arc<dyn Fn(&[RefusedDemand]) -> AuditRow + Send + Sync>);
+
+impl RefusalRecord {
+    /// Made by this function, of what was refused.
+    #[must_use]
+    pub fn new(of: impl Fn(&[RefusedDemand]) -> AuditRow + Send + Sync + 'static) -> Self {
+        Self(Arc::new(of))
+    }
+
+    pub(super) fn of(&self, refused: &[RefusedDemand]) -> AuditRow {
+        (self.0)(refused)
+    }
+}
+
+impl From<AuditRow> for RefusalRecord {
+    /// The same, whatever is refused.
+    fn from(row: AuditRow) -> Self {
+        Self::new(move |_| row.clone())
+    }
+}
+
+impl fmt::Debug for RefusalRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RefusalRecord")
+    }
 }

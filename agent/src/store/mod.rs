@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::store::{Location, Servers, StoreConfig};
 
 pub use audit::{AuditEntry, AuditPlace, AuditQuery, AuditRow, CheckpointRow, LEAF_MAX};
-pub use demand::{Demand, RefusedDemand};
+pub use demand::{Demand, RefusalRecord, RefusedDemand};
 pub use error::StoreError;
 pub use progress::Progress;
 pub use read::{AssetQuery, PAGE_MAX};
@@ -131,7 +131,8 @@ impl Store {
                 .iter()
                 .flat_map(|name| [name.client.as_str().into(), name.key.as_str().into()]),
         );
-        self.storable(row, &reserve.refusal)?;
+        // What is refused only adds codes, and those are our own.
+        self.storable(row, &reserve.refusal.of(&[]))?;
         let (ask, answer) = Ask::new(Box::new(reserve));
         self.job(Job::Reserve(ask), answer).await
     }

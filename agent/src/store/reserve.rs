@@ -133,7 +133,7 @@ fn refuse(transaction: &mut Transaction<'_>, known: &Known, ask: &Reserve) -> Op
     if refused.is_empty() {
         return None;
     }
-    transaction.record(&ask.refusal);
+    transaction.record(&ask.refusal.of(&refused));
     Some(Reserved::Refused(refused))
 }
 

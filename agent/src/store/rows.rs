@@ -8,7 +8,7 @@ use sealstone_wire::{Epoch, PathText};
 use super::StoreError;
 use super::audit::AuditRow;
 use super::database::Row;
-use super::demand::{Demand, RefusedDemand};
+use super::demand::{Demand, RefusalRecord, RefusedDemand};
 
 /// Who spends a nonce, in one unambiguous text: the tenant's length keeps its boundary in place, and the
 /// prefix keeps an asset apart from a session sender of the same name.
@@ -114,7 +114,7 @@ pub struct Reserve {
     /// Now, in Unix milliseconds.
     pub now_ms: u64,
     /// The record that is written if a demand refuses the request.
-    pub refusal: AuditRow,
+    pub refusal: RefusalRecord,
 }
 
 /// What came of a reservation. Every case is durable when it is returned.

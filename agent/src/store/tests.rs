@@ -92,7 +92,7 @@ fn ask(number: u64, payload: &str) -> Reserve {
         policy: None,
         demands: Vec::new(),
         now_ms: NOW.as_secs() * 1000,
-        refusal: record(),
+        refusal: record().into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Rules that let the tests' tenants sign what nobody reads.
+//! Rules that let the tests' tenants sign what nobody reads; one of their senders signs once an hour and twice a day.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,6 +22,12 @@ tenant = "acme"
 session = "*"
 chains = ["none", "one"]
 allow_opaque = true
+[[senders]]
+tenant = "acme"
+session = "slow"
+chains = ["none"]
+allow_opaque = true
+velocity = [{ over = "1h", count = 1 }, { over = "1d", count = 2 }]
 "#;
 
 /// The rules, in a file of this folder.

@@ -81,6 +81,11 @@ velocity = [{ over = "1h", count = 4 }]"#;
         }
     }
     assert_eq!(allowed, [true, false, true, true, false, true, true, false, false]);
+    // The record names the rule that refused, and not the one that had room.
+    let refusals =
+        trail::decisions(&node).into_iter().filter(|record| record["code"] == "DAILY_LIMIT_EXCEEDED");
+    let recorded: Vec<_> = refusals.map(|record| reasons(&record)).collect();
+    assert_eq!(recorded, [named(&["DAILY_LIMIT_EXCEEDED"]), named(&["DAILY_LIMIT_EXCEEDED"])]);
     let full = dry_run(&node, &bodies[4]).json();
     assert_eq!(reasons(&full), named(&["DAILY_LIMIT_EXCEEDED", "VELOCITY_EXCEEDED"]), "{full}");
 }

@@ -160,7 +160,7 @@ pub(crate) fn ask(number: u64, payload: &str) -> Reserve {
         policy: None,
         demands: Vec::new(),
         now_ms: NOW_MS,
-        refusal: record("refused"),
+        refusal: record("refused").into(),
     }
 }
 
