@@ -186,7 +186,7 @@ impl Checkpointer {
     }
 
     /// Has the head of what was shown signed, and keeps it.
-    async fn sign(&mut self, signed_before: u64) -> Result<(), CheckpointFault> {
+    async fn sign(&self, signed_before: u64) -> Result<(), CheckpointFault> {
         let Some((size, root)) = self.shown.as_ref().map(|shown| (shown.size(), shown.root())) else {
             return Ok(());
         };

@@ -10,7 +10,7 @@ use sealstone_wire::{KeyPath, key_path};
 
 use super::judge::{Judged, judge};
 use super::{Attested, SIGN_DEADLINE, SignCommand, Signer, Signing, nonce_used, suits, voided};
-use crate::assets::public_key;
+use crate::assets::{in_use, public_key};
 use crate::audit;
 use crate::enclave::CallError;
 use crate::failure::{Code, Failure};
@@ -93,10 +93,7 @@ impl Signing {
             Reserved::Refused(refused) => return Err(limited(&refused)),
             Reserved::NonceUsed => nonce_used(&command.nonce),
             Reserved::Voided => voided(&command.nonce),
-            Reserved::AssetChanged => Failure::new(
-                Code::AssetChanged,
-                "expected an asset that signs in this epoch, found that it was retired or is being rotated; read it again",
-            ),
+            Reserved::AssetChanged => self.asset_changed(command).await,
             Reserved::KeyReused => Failure::new(
                 Code::IdempotencyKeyReused,
                 "expected this idempotency key with the request that it named first, found another request",
@@ -122,7 +119,7 @@ impl Signing {
                 refused.iter().map(reason).map(said).collect()
             }
         };
-        if let Some(Failure { code, detail, .. }) = self.taken(command).await? {
+        if let Some(Failure { code, detail, .. }) = self.not_free(command).await? {
             reasons.push(ReasonBody { code: code.name().to_owned(), detail });
         }
         Ok(DryRun {
@@ -232,13 +229,34 @@ impl Signing {
         Ok(Chosen { key, public, old_epoch: false })
     }
 
-    /// What else holds the nonce, as a reason. An open reservation of the same request holds nothing up.
-    async fn taken(&self, command: &SignCommand) -> Result<Option<Failure>, Failure> {
-        Ok(match self.store.standing(&command.nonce, &command.request).await? {
-            Some(Reserved::NonceUsed) => Some(nonce_used(&command.nonce)),
-            Some(Reserved::Voided) => Some(voided(&command.nonce)),
+    /// What else holds the nonce, or why its asset takes no new one, as a reason. A reservation of the same request
+    /// holds nothing up.
+    async fn not_free(&self, command: &SignCommand) -> Result<Option<Failure>, Failure> {
+        Ok(match (self.store.standing(&command.nonce, &command.request).await?, &command.signer) {
+            (Some(Reserved::NonceUsed), _) => Some(nonce_used(&command.nonce)),
+            (Some(Reserved::Voided), _) => Some(voided(&command.nonce)),
+            (None, Signer::Asset { tenant, asset }) => {
+                in_use(&*self.assets.newest(tenant, asset).await?).err()
+            }
             _ => None,
         })
+    }
+
+    /// Why the store gives an asset's nonce to nobody, though it was just read again.
+    async fn asset_changed(&self, command: &SignCommand) -> Failure {
+        if let Signer::Asset { tenant, asset } = &command.signer {
+            let retired = match self.assets.newest(tenant, asset).await {
+                Ok(newest) => in_use(&newest).err(),
+                Err(failure) => Some(failure),
+            };
+            if let Some(failure) = retired {
+                return failure;
+            }
+        }
+        Failure::new(
+            Code::AssetChanged,
+            "expected an asset that signs in this epoch, found that it is being rotated; read it again",
+        )
     }
 
     /// Records a refusal; what could not be recorded is a failure of its own.
