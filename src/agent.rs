@@ -19,6 +19,9 @@ const ANSWER_MAX: usize = 1024 * 1024;
 /// Most bytes of a list: some hundred thousand assets.
 const LIST_MAX: usize = 256 * 1024 * 1024;
 
+/// Most bytes of a file of the audit log: 256 entries of at most 65,535 bytes, each with its length.
+pub(crate) const LOG_FILE_MAX: usize = 256 * (2 + 65_535);
+
 /// For what the agent answers from its store and its enclave.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -43,6 +46,8 @@ pub(crate) enum Bounds {
     Tpm,
     /// Evidence, with its logs.
     Evidence,
+    /// A file of the audit log.
+    LogFile,
 }
 
 impl Agent {
@@ -110,6 +115,7 @@ impl Agent {
             Bounds::Ordinary => (ANSWER_MAX, DEADLINE),
             Bounds::List => (LIST_MAX, DEADLINE),
             Bounds::Tpm => (ANSWER_MAX, TPM_DEADLINE),
+            Bounds::LogFile => (LOG_FILE_MAX, DEADLINE),
             Bounds::Evidence => (Evidence::BYTES_MAX, TPM_DEADLINE),
         };
         let reply = http::call(&self.endpoint, Call { method, target, body, answer_max, deadline })
@@ -237,6 +243,14 @@ fn action_for(code: &str) -> Option<&'static str> {
         "ENCLAVE_UNREACHABLE" => "start sealstone-enclave, and run `sealstone doctor`",
         "LOCKED_BY_OPERATOR" => "start the agent again when it may unlock the enclave",
         "STORE_FOREIGN" => "give this node its own store: [store] path in agent.toml",
+        "ASSET_RETIRED" => "use another asset: a retired one signs nothing new, for good",
+        "NONCE_VOIDED" => "use another nonce: an operator gave this one up",
+        "RESERVATION_OPEN" => {
+            "have the request sent again, or void its reservation (`sealstone reservation void`), then try again"
+        }
+        "RESERVATION_CLOSED" | "RESERVATION_UNKNOWN" => "see `sealstone reservation list`",
+        "RULES_REFUSED" => "correct that file, see `sealstone policy check`; the rules in force stay",
+        "ROTATION_CONFLICT" => "see which epoch the asset has: `sealstone key --tenant … --asset …`",
         "STORE_FULL" => "make room on the store's disk",
         "UNPROVISIONED" => "apply a signed manifest: `sealstone manifest apply F --provision NODE`",
         "LOCKED" => {

@@ -11,6 +11,7 @@ mod files;
 mod http;
 mod keyfile;
 mod output;
+mod query;
 mod signature;
 
 use std::process::ExitCode;

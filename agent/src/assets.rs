@@ -16,14 +16,11 @@ use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::failure::{Code, Failure};
 use crate::signing::plain;
-use crate::store::{AssetEpoch, AssetQuery, AuditRow, PAGE_MAX, Sender, Store};
+use crate::store::{AssetEpoch, AuditRow, Sender, Store};
 
 /// Assets kept in memory, about 0.5 KiB each. When there are more, the memory starts anew: a lookup then costs a
 /// query, no more.
 const CACHED_MAX: usize = 4096;
-
-/// Assets of one listing: beyond that a listing is read page by page.
-const LISTED_MAX: usize = 10_000;
 
 /// How long the enclave may take for a public key: a derivation, behind a full queue.
 pub(crate) const PUBLIC_KEY_DEADLINE: Duration = Duration::from_secs(10);
@@ -106,25 +103,6 @@ impl Assets {
         found.map(Arc::new).ok_or_else(|| unknown(tenant, asset, Some(epoch)))
     }
 
-    /// Every asset in its newest epoch, in order.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn list(&self) -> Result<Vec<AssetEpoch>, Failure> {
-        let mut query = AssetQuery::default();
-        let mut assets = Vec::new();
-        while assets.len() < LISTED_MAX {
-            let page = self.store.assets(&query, PAGE_MAX).await?;
-            let more = page.len() == PAGE_MAX;
-            query.after = page.last().map(|last| (last.tenant.clone(), last.asset.clone()));
-            assets.extend(page);
-            if !more {
-                break;
-            }
-        }
-        Ok(assets)
-    }
-
     /// Creates an asset, bound to the state that is attested now. One that exists with the same algorithm is
     /// returned as it is.
     ///
@@ -156,8 +134,8 @@ impl Assets {
     /// Begins an asset's next epoch, bound to the state that is attested now. Keys of earlier epochs stay known.
     ///
     /// # Errors
-    /// [`Code::AssetUnknown`]; [`Code::RotationConflict`] if another rotation began that epoch; the enclave's; the
-    /// store's.
+    /// [`Code::AssetUnknown`]; [`Code::AssetRetired`]; [`Code::RotationConflict`] if another rotation began that epoch;
+    /// the enclave's; the store's.
     pub async fn rotate(
         &self,
         by: &Actor<'_>,
@@ -165,6 +143,7 @@ impl Assets {
         asset: &PathText,
     ) -> Result<Arc<AssetEpoch>, Failure> {
         let current = self.newest(tenant, asset).await?;
+        in_use(&current)?;
         let epoch = Epoch(current.epoch.0.saturating_add(1));
         let next = self.derive(tenant, asset, current.algorithm, epoch).await?;
         let record = by.record(RecordKind::AssetRotated, tenant, asset, Some(&next));
@@ -172,6 +151,7 @@ impl Assets {
             return Ok(self.remember(Sender::asset(tenant, asset), next));
         }
         self.forget(tenant, asset);
+        in_use(&*self.newest(tenant, asset).await?)?;
         Err(Failure::new(
             Code::RotationConflict,
             format!(
@@ -257,6 +237,18 @@ pub async fn public_key(
         )),
         other => Err(CallError::unexpected("a public key", &other).into()),
     }
+}
+
+/// That an asset signs and can be rotated.
+///
+/// # Errors
+/// [`Code::AssetRetired`].
+pub fn in_use(asset: &AssetEpoch) -> Result<(), Failure> {
+    let Some(at) = asset.retired_at else { return Ok(()) };
+    Err(Failure::new(
+        Code::AssetRetired,
+        format!("expected an asset in use, found that it was retired at {at}; use another asset"),
+    ))
 }
 
 fn same_algorithm(existing: Arc<AssetEpoch>, algorithm: Algorithm) -> Result<Arc<AssetEpoch>, Failure> {

@@ -182,8 +182,12 @@ pub enum Code {
     AssetRetired,
     /// The asset began a new epoch meanwhile.
     AssetChanged,
-    /// No such reservation, or not in that state.
+    /// No such reservation.
     ReservationUnknown,
+    /// The reservation was answered, or its nonce was freed.
+    ReservationClosed,
+    /// A reservation may be signed yet.
+    ReservationOpen,
     /// The rules on disk cannot be used.
     RulesRefused,
     /// The host's clock was set.
@@ -219,7 +223,7 @@ pub enum Code {
 impl Code {
     /// The agent's own codes: all but [`Self::Policy`], [`Self::NotAttested`] and [`Self::Enclave`], which pass on those of others. A test
     /// fails when one is missing.
-    pub const OWN: [Self; 32] = [
+    pub const OWN: [Self; 34] = [
         Self::BadRequest,
         Self::Forbidden,
         Self::RateLimited { retry_after_s: RETRY_AFTER_S },
@@ -236,6 +240,8 @@ impl Code {
         Self::AssetRetired,
         Self::AssetChanged,
         Self::ReservationUnknown,
+        Self::ReservationClosed,
+        Self::ReservationOpen,
         Self::RulesRefused,
         Self::ClockSet,
         Self::StoreTakenOver,
@@ -278,6 +284,8 @@ impl Code {
             Self::AssetRetired => "ASSET_RETIRED",
             Self::AssetChanged => "ASSET_CHANGED",
             Self::ReservationUnknown => "RESERVATION_UNKNOWN",
+            Self::ReservationClosed => "RESERVATION_CLOSED",
+            Self::ReservationOpen => "RESERVATION_OPEN",
             Self::RulesRefused => "RULES_REFUSED",
             Self::ClockSet => "CLOCK_SET",
             Self::Overloaded => RefusalCode::Overloaded.name(),
@@ -312,7 +320,11 @@ impl Code {
             Self::PayloadTooLarge => 413,
             Self::UnsupportedMediaType => 415,
             Self::PayloadUnsuitable | Self::PayloadMalformed | Self::RulesRefused => 422,
-            Self::NonceVoided | Self::AssetRetired | Self::AssetChanged => 409,
+            Self::NonceVoided
+            | Self::AssetRetired
+            | Self::AssetChanged
+            | Self::ReservationClosed
+            | Self::ReservationOpen => 409,
             Self::RateLimited { .. } => 429,
             Self::EnclaveFault => 502,
             Self::Overloaded
@@ -356,6 +368,8 @@ impl Code {
             Self::AssetRetired => "The asset is retired",
             Self::AssetChanged => "The asset changed meanwhile",
             Self::ReservationUnknown => "There is no such reservation",
+            Self::ReservationClosed => "The reservation is not open",
+            Self::ReservationOpen => "A reservation is open",
             Self::RulesRefused => "The rules cannot be used",
             Self::ClockSet => "The clock was set",
             Self::Overloaded => "Too many requests are under way",

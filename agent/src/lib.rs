@@ -17,6 +17,7 @@ pub mod logging;
 pub mod metrics;
 pub mod reconcile;
 pub mod reload;
+pub mod rule_changes;
 pub mod rulebook;
 pub mod run;
 pub mod shutdown;

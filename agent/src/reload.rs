@@ -1,8 +1,9 @@
-//! SIGHUP: the keys of the channel to the enclave, the clients and what belongs to TLS are read anew, while everything
-//! goes on.
+//! SIGHUP: the keys of the channel to the enclave, the clients, what belongs to TLS, and the rules are read anew, while
+//! everything goes on.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -10,6 +11,7 @@ use crate::access::{Access, Rules};
 use crate::config::Config;
 use crate::enclave::{Enclave, Endpoint};
 use crate::logging::chain;
+use crate::rule_changes::RuleChanges;
 
 /// What is read anew, and when.
 #[derive(Debug)]
@@ -30,17 +32,33 @@ impl Reload {
 
     /// Replaces keys and rules at each signal, for as long as the runtime lives: all of them, or nothing if one cannot
     /// be used. `started_with` names the addresses, which only a restart changes.
-    pub async fn run(mut self, started_with: Config, enclave: Enclave, access: Access) {
+    pub async fn run(
+        mut self,
+        started_with: Config,
+        enclave: Enclave,
+        access: Access,
+        rule_changes: Arc<RuleChanges>,
+    ) {
         while self.hangup.recv().await.is_some() {
-            match load(&self.path, &started_with) {
-                Ok((endpoint, rules)) => {
-                    tracing::info!(
-                        "[enclave]'s keys, [[access.client]] and [api.tls] were read anew; everything else needs a restart"
-                    );
-                    enclave.replace_keys(endpoint);
-                    access.replace(rules);
+            let (endpoint, clients) = match load(&self.path, &started_with) {
+                Ok(loaded) => loaded,
+                Err(reason) => {
+                    tracing::error!(reason, "nothing was reloaded");
+                    continue;
                 }
-                Err(reason) => tracing::error!(reason, "nothing was reloaded"),
+            };
+            // The last that can fail: with it everything changes or nothing.
+            match rule_changes.reload(None).await {
+                Ok(replaced) => {
+                    enclave.replace_keys(endpoint);
+                    access.replace(clients);
+                    tracing::info!(
+                        ?replaced,
+                        "[enclave]'s keys, [[access.client]], [api.tls] and the files of [policy] were read anew; everything \
+                         else needs a restart"
+                    );
+                }
+                Err(failure) => tracing::error!(reason = failure.detail, "nothing was reloaded"),
             }
         }
     }
@@ -53,6 +71,11 @@ fn load(path: &Path, started_with: &Config) -> Result<(Endpoint, Rules), String>
         return Err(format!(
             "expected enclave.address to be {before} still, found {found}; restart the agent to change it"
         ));
+    }
+    if config.policy != started_with.policy {
+        return Err(
+            "expected the files of [policy] still, found others; restart the agent to change them".to_owned()
+        );
     }
     let listen = |config: &Config| {
         config.api.tls.as_ref().map_or_else(|| "none".to_owned(), |tls| tls.listen.to_string())
@@ -103,6 +126,7 @@ mod tests {
             (config("unix:other.sock", one), "restart the agent"),
             (config("unix:enclave.sock", "key_file = \"absent.key\""), "absent.key"),
             (config("unix:enclave.sock", &format!("{one}\nnext_key_file = \"absent.key\"")), "absent.key"),
+            (config("unix:enclave.sock", one).replace("p.toml", "q.toml"), "the files of [policy] still"),
             (config("unix:enclave.sock", one).replace(OTHER, "09"), "enclave.public_keys"),
             (config("unix:enclave.sock", one).replace("uid = 0", ""), "access.client"),
             (

@@ -8,6 +8,7 @@ use sealstone_policy::engine::Lists;
 use sealstone_policy::prices::Prices;
 use sealstone_policy::rules::Policy;
 use sealstone_policy::sanctions::SanctionsList;
+use sealstone_wire::api::{PolicyStatus, PricesStatus, RuleKind, SanctionsStatus};
 use thiserror::Error;
 
 use crate::config::policy::PolicyConfig;
@@ -49,6 +50,18 @@ pub enum Replaced {
     Prices(Option<Sha256Digest>),
 }
 
+impl Replaced {
+    /// Which part.
+    #[must_use]
+    pub fn kind(self) -> RuleKind {
+        match self {
+            Self::Policy(_) => RuleKind::Policy,
+            Self::Sanctions(_) => RuleKind::Sanctions,
+            Self::Prices(_) => RuleKind::Prices,
+        }
+    }
+}
+
 impl Rulebook {
     /// Reads every file that the configuration names.
     ///
@@ -65,7 +78,11 @@ impl Rulebook {
         let bytes = read(file, Policy::BYTES_MAX as u64)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| refused(file, &error))?;
         let policy = Policy::parse(text).map_err(|error| refused(file, &error))?;
-        let mut digests = Digests { policy: Sha256Digest::of(&bytes), sanctions: None, prices: None };
+        let mut digests = Digests {
+            policy: Sha256Digest::from_bytes(*policy.digest().as_bytes()),
+            sanctions: None,
+            prices: None,
+        };
 
         let mut list = None;
         if let Some(path) = sanctions {
@@ -86,6 +103,32 @@ impl Rulebook {
     #[must_use]
     pub fn lists(&self) -> Lists<'_> {
         Lists { sanctions: self.sanctions.as_ref(), prices: self.prices.as_ref() }
+    }
+
+    /// What is in it, for people.
+    #[must_use]
+    pub fn status(&self) -> PolicyStatus {
+        let Self { policy, sanctions, prices, digests } = self;
+        let count = |count: usize| count as u64;
+        PolicyStatus {
+            digest: digests.policy,
+            senders: count(policy.sender_count()),
+            chains: count(policy.chain_count()),
+            currencies: count(policy.currencies().len()),
+            approvers: count(policy.approvers().len()),
+            sanctions_required: policy.requires_sanctions(),
+            sanctions: sanctions.as_ref().zip(digests.sanctions).map(|(list, digest)| SanctionsStatus {
+                digest,
+                count: count(list.count()),
+                imported_at: list.imported_at(),
+            }),
+            prices: prices.as_ref().zip(digests.prices).map(|(prices, digest)| PricesStatus {
+                digest,
+                currencies: count(prices.list().currencies().count()),
+                issued_at: prices.list().issued_at(),
+                expires_at: prices.list().expires_at(),
+            }),
+        }
     }
 
     fn parts(&self) -> [Replaced; 3] {

@@ -9,13 +9,14 @@ use crate::access::Access;
 use crate::api::{Node, Server, router};
 use crate::assets::Assets;
 use crate::attest::{AttestSettings, AttestState, Attestor, PCR_POLL};
-use crate::audit::{Anchor, Checkpointer};
+use crate::audit::{Anchor, Checkpointer, Log};
 use crate::config::Config;
 use crate::enclave::{Enclave, Endpoint};
 use crate::failure::open_session;
 use crate::metrics;
 use crate::reconcile::Reconciler;
 use crate::reload::Reload;
+use crate::rule_changes::RuleChanges;
 use crate::rulebook::Rules;
 use crate::shutdown::Shutdown;
 use crate::signing::Signing;
@@ -40,9 +41,12 @@ pub async fn run(
     let server = Server::bind(&config.api, access.clone()).await?;
     let tpm = Tpm::spawn(&config.tpm)?;
 
+    let rule_changes = Arc::new(RuleChanges::new(Arc::clone(&rules), store.clone()));
+    rule_changes.record_start().await.context("cannot record the start")?;
+
     let (ender, ended) = Shutdown::new();
     let enclave = Enclave::spawn(endpoint, ended.clone().ended());
-    tokio::spawn(reload.run(config.clone(), enclave.clone(), access.clone()));
+    tokio::spawn(reload.run(config.clone(), enclave.clone(), access.clone(), Arc::clone(&rule_changes)));
     let settings = AttestSettings {
         state_dir: config.state_dir.clone(),
         event_log: config.tpm.event_log.clone(),
@@ -76,8 +80,19 @@ pub async fn run(
         attestor.state(),
         renew,
     ));
-    let node =
-        Node { store: store.clone(), enclave, tpm, attestor, assets, reconciler, signing, metrics, access };
+    let node = Node {
+        log: Log::new(store.clone()),
+        store: store.clone(),
+        enclave,
+        tpm,
+        attestor,
+        assets,
+        reconciler,
+        rules: rule_changes,
+        signing,
+        metrics,
+        access,
+    };
 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

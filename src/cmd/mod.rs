@@ -11,7 +11,9 @@ mod init;
 mod key;
 mod lock;
 mod manifest;
+mod nonces;
 mod policy;
+mod reservation;
 mod sign;
 mod status;
 mod verify;
@@ -57,6 +59,10 @@ enum Verb {
     Manifest(manifest::Verb),
     #[command(subcommand)]
     Asset(asset::Verb),
+    #[command(subcommand)]
+    Reservation(reservation::Verb),
+    #[command(subcommand)]
+    Nonces(nonces::Verb),
     Sign(sign::Args),
     Approve(approve::Args),
     Key(key::Args),
@@ -95,17 +101,19 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Authority(verb) => authority::run(verb),
         Verb::Manifest(verb) => manifest::run(verb, &context),
         Verb::Asset(verb) => asset::run(verb, &context),
+        Verb::Reservation(verb) => reservation::run(verb, &context),
+        Verb::Nonces(verb) => nonces::run(verb, &context),
         Verb::Sign(args) => sign::run(args, &context),
         Verb::Approve(args) => approve::run(&args),
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
-        Verb::Audit(verb) => audit::run(verb),
+        Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),
         Verb::Lock(args) => lock::run(args, &context),
         Verb::Channel(verb) => channel::run(verb),
-        Verb::Policy(verb) => policy::run(verb, json),
+        Verb::Policy(verb) => policy::run(verb, &context, json),
     }
 }
 

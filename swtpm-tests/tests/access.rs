@@ -18,13 +18,29 @@ use sealstone_swtpm_tests::wait::{PATIENCE, until};
 use serde_json::{Value, json};
 
 /// Each route, a request to it, and who may ask: signer, operator, approver, auditor, admin, a client without any role.
-const ROUTES: [(&str, &str, &str, &str); 16] = [
+const ROUTES: [(&str, &str, &str, &str); 27] = [
     ("POST", "/v1/sign", r#"{"tenant":"acme","asset":"none","nonce":1,"payload":"00"}"#, "s-----"),
     ("GET", "/v1/assets", "", "so-u--"),
     ("POST", "/v1/assets", r#"{"tenant":"acme","asset":"hot","algorithm":"ES256"}"#, "-o----"),
     ("POST", "/v1/assets/acme/none/rotate", "", "-o----"),
     ("GET", "/v1/keys/session?tenant=acme&sender=s&nonce=1&algorithm=ES256", "", "so-u--"),
     ("GET", "/v1/keys/acme/none", "", "so-u--"),
+    ("POST", "/v1/assets/acme/none/retire", "", "-o----"),
+    ("GET", "/v1/assets/acme/none/epochs", "", "so-u--"),
+    ("GET", "/v1/reservations", "", "-o-u--"),
+    ("GET", "/v1/reservations/999", "", "-o-u--"),
+    ("POST", "/v1/reservations/999/void", r#"{"reason":"none"}"#, "-o----"),
+    (
+        "POST",
+        "/v1/nonces/release",
+        r#"{"tenant":"acme","asset":"none","chain_id":1,"from":1,"to":2,"reason":"none"}"#,
+        "-o----",
+    ),
+    ("GET", "/v1/policy", "", "-o-ua-"),
+    ("POST", "/v1/policy/reload", "", "----a-"),
+    ("GET", "/v1/audit", "", "---u--"),
+    ("GET", "/v1/audit/log/checkpoint", "", "---u--"),
+    ("GET", "/v1/audit/log/tile/0/000.p/1", "", "---u--"),
     ("GET", "/v1/evidence?nonce=00112233445566778899aabbccddeeff", "", "sopua0"),
     ("GET", "/v1/enrolment", "", "sopua0"),
     ("GET", "/v1/manifest", "", "sopua0"),

@@ -4,13 +4,18 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use sealstone_attestation::audit::RecordKind;
 
 use crate::PathText;
+use crate::api::OperatorReason;
 
 /// Declares a name for a form of text.
 macro_rules! text {
     ($($name:ident: $schema:tt;)*) => {$(
-        pub(crate) struct $name;
+        /// A form of text.
+        #[allow(unreachable_pub, reason = "those that queries name are exported, the others need not be")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
 
         impl JsonSchema for $name {
             fn schema_name() -> Cow<'static, str> {
@@ -34,6 +39,7 @@ text! {
     Time: {"type": "string", "format": "date-time", "description": "RFC 3339, UTC"};
     Jwk: {"type": "object", "required": ["kty", "crv", "x"], "additionalProperties": {"type": "string"}};
     Deployment: {"type": "string", "pattern": "^[0-9a-f]+$"};
+    AuditRecord: {"type": "object", "required": ["time_ms", "kind"], "description": "docs/audit.md describes its members"};
     SessionName: {"type": "string", "pattern": "^[0-9a-f]+$"};
 }
 
@@ -66,6 +72,30 @@ impl JsonSchema for PathText {
             "maxLength": Self::BYTES_MAX,
             "description": "1 to 255 bytes of UTF-8, compared as bytes",
         })
+    }
+}
+
+impl JsonSchema for OperatorReason {
+    fn schema_name() -> Cow<'static, str> {
+        "OperatorReason".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "minLength": 1, "maxLength": Self::CHARS_MAX})
+    }
+}
+
+/// Names a kind of record, as [`RecordKind`] is written.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordKindName;
+
+impl JsonSchema for RecordKindName {
+    fn schema_name() -> Cow<'static, str> {
+        "RecordKind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "enum": RecordKind::ALL.map(|kind| kind.to_string())})
     }
 }
 

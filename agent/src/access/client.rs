@@ -73,6 +73,23 @@ impl Client {
         ))
     }
 
+    /// The tenants that alone are its business; all if `None`.
+    #[must_use]
+    pub fn tenants(&self) -> Option<&BTreeSet<PathText>> {
+        self.tenants.as_ref()
+    }
+
+    /// That every tenant is its business.
+    ///
+    /// # Errors
+    /// [`Code::Forbidden`].
+    pub fn require_all_tenants(&self) -> Result<(), Failure> {
+        if self.tenants.is_none() {
+            return Ok(());
+        }
+        Err(Failure::new(Code::Forbidden, "expected a client of all tenants, found one of some"))
+    }
+
     /// Whether what belongs to this tenant is its business.
     #[must_use]
     pub fn serves(&self, tenant: &PathText) -> bool {

@@ -1,4 +1,4 @@
-//! Assets and public keys.
+//! Public keys.
 
 use std::sync::Arc;
 
@@ -6,18 +6,18 @@ use axum::Extension;
 use axum::extract::State;
 use schemars::JsonSchema;
 use sealstone_attestation::Algorithm;
-use sealstone_wire::api::{AlgorithmName, Asset, AssetBody, AssetList, SessionPublicKey, SignAnswer};
+use sealstone_wire::api::{AlgorithmName, Asset, SessionPublicKey, SignAnswer};
 use sealstone_wire::reply::Reply;
 use sealstone_wire::request::Request;
 use sealstone_wire::{Epoch, KeyPath, PathText, key_path};
 use serde::Deserialize;
 
 use super::Node;
-use super::body::{Asked, Caller, Json, Named};
+use super::body::{Asked, Json, Named};
 use crate::access::Client;
 use crate::assets::{PUBLIC_KEY_DEADLINE, public_key};
 use crate::enclave::CallError;
-use crate::failure::{Failure, open_session};
+use crate::failure::Failure;
 use crate::store::AssetEpoch;
 
 /// Query of `GET /v1/keys/{tenant}/{asset}`.
@@ -38,46 +38,6 @@ pub(super) struct SessionQuery {
     nonce: u64,
     #[schemars(with = "AlgorithmName")]
     algorithm: Algorithm,
-}
-
-pub(super) async fn list(
-    State(node): State<Arc<Node>>,
-    Extension(client): Extension<Arc<Client>>,
-) -> Result<Json<AssetList>, Failure> {
-    let unfunded = node.reconciler.unfunded();
-    let assets = node.assets.list().await?;
-    Ok(Json(AssetList {
-        assets: assets
-            .iter()
-            .filter(|asset| client.serves(&asset.tenant))
-            .map(|asset| shown(asset, unfunded))
-            .collect(),
-    }))
-}
-
-pub(super) async fn create(
-    State(node): State<Arc<Node>>,
-    caller: Caller,
-    Json(body): Json<AssetBody>,
-) -> Result<Json<Asset>, Failure> {
-    let AssetBody { tenant, asset, algorithm } = body;
-    caller.client.require_tenant(&tenant)?;
-    reconciled(&node).await?;
-    let created = node.assets.create(&caller.actor(), &tenant, &asset, algorithm).await?;
-    tracing::info!(client = caller.client.name(), %tenant, %asset, %algorithm, key_id = %created.key_id, "asset created");
-    Ok(Json(shown(&created, node.reconciler.unfunded())))
-}
-
-pub(super) async fn rotate(
-    State(node): State<Arc<Node>>,
-    caller: Caller,
-    Named((tenant, asset)): Named<(PathText, PathText)>,
-) -> Result<Json<Asset>, Failure> {
-    caller.client.require_tenant(&tenant)?;
-    reconciled(&node).await?;
-    let rotated = node.assets.rotate(&caller.actor(), &tenant, &asset).await?;
-    tracing::info!(client = caller.client.name(), %tenant, %asset, epoch = %rotated.epoch, key_id = %rotated.key_id, "asset rotated");
-    Ok(Json(shown(&rotated, node.reconciler.unfunded())))
 }
 
 pub(super) async fn asset(
@@ -117,15 +77,9 @@ pub(super) async fn session(
     }))
 }
 
-/// A store that is older than the enclave lacks assets as well as reservations: nothing is added to it.
-async fn reconciled(node: &Node) -> Result<(), Failure> {
-    let state = node.attestor.state().borrow().clone();
-    let (session, era, generation) = open_session(&state)?;
-    node.reconciler.settled(generation, era, session).await.map(drop)
-}
-
-fn shown(asset: &AssetEpoch, unfunded: bool) -> Asset {
-    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since, retired_at: _ } =
+/// An asset as clients see it.
+pub(super) fn shown(asset: &AssetEpoch, unfunded: bool) -> Asset {
+    let AssetEpoch { tenant, asset, algorithm, epoch, binding, key_id, public_key, since, retired_at } =
         asset.clone();
     Asset {
         tenant,
@@ -137,6 +91,7 @@ fn shown(asset: &AssetEpoch, unfunded: bool) -> Asset {
         public_key: SignAnswer::public_key_hex(&public_key),
         jwk: public_key.jwk(),
         since,
+        retired_at,
         unfunded,
     }
 }

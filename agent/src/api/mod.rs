@@ -1,10 +1,15 @@
 //! What clients see: HTTP/1.1 with JSON on a Unix socket, and inside TLS. `docs/api.md` describes every route.
 
+mod assets;
+mod audit;
 mod body;
 mod exchange;
 mod keys;
 mod node;
 pub mod openapi;
+mod page;
+mod policy;
+mod reservations;
 mod routes;
 mod server;
 mod sign;
@@ -23,9 +28,11 @@ pub use server::{BindError, Server};
 use crate::access::Access;
 use crate::assets::Assets;
 use crate::attest::Attestor;
+use crate::audit::Log;
 use crate::enclave::Enclave;
 use crate::failure::{Code, Failure};
 use crate::reconcile::Reconciler;
+use crate::rule_changes::RuleChanges;
 use crate::signing::Signing;
 use crate::store::Store;
 use crate::tpm::Tpm;
@@ -49,11 +56,15 @@ pub struct Node {
     pub assets: Arc<Assets>,
     /// Store against enclave.
     pub reconciler: Arc<Reconciler>,
+    /// The rules in force.
+    pub rules: Arc<RuleChanges>,
+    /// The audit log.
+    pub log: Log,
     /// Signs.
     pub signing: Arc<Signing>,
     /// Counts.
     pub metrics: PrometheusHandle,
-    /// The rules in force.
+    /// Who may ask what.
     pub access: Access,
 }
 

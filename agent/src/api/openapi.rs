@@ -44,9 +44,12 @@ pub(super) type SchemaOf = fn(&mut Schemas) -> Value;
 pub(super) enum Answer {
     /// JSON of this schema.
     Json(SchemaOf),
-    /// Text of this media type.
+    /// Text, or bytes, of this media type.
     Text(&'static str),
 }
+
+/// What follows `tile/` in the name of a file of c2sp.org/tlog-tiles.
+const TILE_PATTERN: &str = r"^([0-7]|entries)/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[1-9][0-9]{0,2})?$";
 
 /// Statuses of problems that every route may answer: not well formed, not allowed, not this method, too often, a fault,
 /// not ready, too late.
@@ -181,9 +184,18 @@ impl Schemas {
     }
 }
 
+/// A path as the document writes it: what takes several segments is marked only for axum.
+fn described(path: &str) -> String {
+    path.replace("{*", "{")
+}
+
 /// A parameter is absent or it is a value: `null` cannot be written in a query.
 fn in_text(schema: &Value) -> Value {
     let mut schema = schema.clone();
+    let is_value = |one: &&Value| one["type"] != "null";
+    if let Some(value) = schema["anyOf"].as_array().and_then(|either| either.iter().find(is_value)) {
+        return value.clone();
+    }
     let kind = schema["type"].as_array().and_then(|kinds| kinds.first().cloned());
     if let Some(kind) = kind {
         schema["type"] = kind;
@@ -195,10 +207,10 @@ fn document() -> Value {
     let mut schemas = Schemas::new();
     let problem = schemas.answer::<Problem>();
     let codes = codes(&mut schemas);
-    let mut paths: BTreeMap<&str, Map<String, Value>> = BTreeMap::new();
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for route in routes() {
         let method = route.method.as_str().to_ascii_lowercase();
-        paths.entry(route.path).or_default().insert(method, operation(&route, &mut schemas));
+        paths.entry(described(route.path)).or_default().insert(method, operation(&route, &mut schemas));
     }
     let responses: Map<String, Value> = codes
         .iter()
@@ -241,9 +253,15 @@ fn document() -> Value {
 fn operation(route: &Route, schemas: &mut Schemas) -> Value {
     let Doc { id, summary, query, idempotency_key, body, answer, problems, repeat } = &route.doc;
     let mut parameters = vec![json!({"$ref": "#/components/parameters/RequestId"})];
-    let names = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let path = described(route.path);
+    let names = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     parameters.extend(names.map(|name| {
-        let schema = schemas.body::<sealstone_wire::PathText>();
+        let schema = match name {
+            "id" => json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
+            // It goes over several segments of the path, which this language cannot say.
+            "tile" => json!({"type": "string", "pattern": TILE_PATTERN, "examples": ["0/000.p/1", "entries/x001/234"]}),
+            _ => schemas.body::<sealstone_wire::PathText>(),
+        };
         json!({"name": name, "in": "path", "required": true, "schema": schema})
     }));
     if let Some(query) = query {
@@ -382,7 +400,7 @@ mod tests {
         let document = document();
         let mut ids = BTreeSet::new();
         for Route { method, path, needs, .. } in routes() {
-            let operation = &document["paths"][path][method.as_str().to_ascii_lowercase()];
+            let operation = &document["paths"][described(path)][method.as_str().to_ascii_lowercase()];
             assert!(
                 ids.insert(operation["operationId"].as_str().unwrap().to_owned()),
                 "{path}: a name of its own"

@@ -1,6 +1,8 @@
 //! Every route: its method, who may ask, how much at once, and what answers. Nothing is served that is not in this
 //! table, and nothing in it to a client without the role.
 
+mod operating;
+
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,9 +11,7 @@ use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use sealstone_wire::api::{
-    Asset, AssetBody, AssetList, Enrolment, NodeStatus, SessionPublicKey, SignAnswer, SignBody,
-};
+use sealstone_wire::api::{Asset, Enrolment, NodeStatus, SessionPublicKey, SignAnswer, SignBody};
 use sealstone_wire::limits::MANIFEST_MAX;
 use sealstone_wire::reply::Status;
 use tokio::sync::Semaphore;
@@ -56,9 +56,15 @@ const ADMIN: Needs = Needs::OneOf(&[Role::Admin]);
 
 /// The table.
 pub(super) fn routes() -> Vec<Route> {
-    let mut routes = signing_routes();
-    routes.extend(machine_routes());
-    routes
+    let tables = [
+        signing_routes(),
+        operating::asset_routes(),
+        operating::reservation_routes(),
+        operating::rule_routes(),
+        operating::audit_routes(),
+        machine_routes(),
+    ];
+    tables.into_iter().flatten().collect()
 }
 
 /// Keys and what they sign.
@@ -74,32 +80,6 @@ fn signing_routes() -> Vec<Route> {
                 ..doc("sign", "Sign one transaction")
             },
             ..route(Method::POST, "/v1/sign", SIGNER, || post(sign::sign))
-        },
-        Route {
-            doc: Doc {
-                answer: Answer::Json(Schemas::answer::<AssetList>),
-                ..doc("listAssets", "List the assets of the client's tenants, each in its newest epoch")
-            },
-            ..route(Method::GET, "/v1/assets", READERS, || get(keys::list))
-        },
-        Route {
-            doc: Doc {
-                body: Some(Schemas::body::<AssetBody>),
-                answer: Answer::Json(Schemas::answer::<Asset>),
-                problems: &[409, 413, 415, 422, 502, 507],
-                repeat: "The same request again has the same answer.",
-                ..doc("createAsset", "Create an asset, bound to the state that is attested now")
-            },
-            ..route(Method::POST, "/v1/assets", OPERATOR, || post(keys::create))
-        },
-        Route {
-            doc: Doc {
-                answer: Answer::Json(Schemas::answer::<Asset>),
-                problems: &[404, 409, 422, 502, 507],
-                repeat: "Not repeatable: after a lost answer read the asset first.",
-                ..doc("rotateAsset", "Begin an asset's next epoch, bound to the state that is attested now")
-            },
-            ..route(Method::POST, "/v1/assets/{tenant}/{asset}/rotate", OPERATOR, || post(keys::rotate))
         },
         Route {
             doc: Doc {
@@ -281,13 +261,24 @@ mod tests {
 
     /// What `docs/api.md` says: each route, and which of signer, operator, approver, auditor, admin and a client
     /// without any role may ask.
-    const EXPECTED: [(&str, &str, &str); 16] = [
+    const EXPECTED: [(&str, &str, &str); 27] = [
         ("POST", "/v1/sign", "s-----"),
+        ("GET", "/v1/keys/session", "so-u--"),
+        ("GET", "/v1/keys/{tenant}/{asset}", "so-u--"),
         ("GET", "/v1/assets", "so-u--"),
         ("POST", "/v1/assets", "-o----"),
         ("POST", "/v1/assets/{tenant}/{asset}/rotate", "-o----"),
-        ("GET", "/v1/keys/session", "so-u--"),
-        ("GET", "/v1/keys/{tenant}/{asset}", "so-u--"),
+        ("POST", "/v1/assets/{tenant}/{asset}/retire", "-o----"),
+        ("GET", "/v1/assets/{tenant}/{asset}/epochs", "so-u--"),
+        ("GET", "/v1/reservations", "-o-u--"),
+        ("GET", "/v1/reservations/{id}", "-o-u--"),
+        ("POST", "/v1/reservations/{id}/void", "-o----"),
+        ("POST", "/v1/nonces/release", "-o----"),
+        ("GET", "/v1/policy", "-o-ua-"),
+        ("POST", "/v1/policy/reload", "----a-"),
+        ("GET", "/v1/audit", "---u--"),
+        ("GET", "/v1/audit/log/checkpoint", "---u--"),
+        ("GET", "/v1/audit/log/tile/{*tile}", "---u--"),
         ("GET", "/v1/evidence", "sopua0"),
         ("GET", "/v1/enrolment", "sopua0"),
         ("GET", "/v1/manifest", "sopua0"),

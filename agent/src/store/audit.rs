@@ -2,6 +2,10 @@
 //!
 //! The store takes a record's bytes and their hash as they are; what they mean is for who writes and reads them.
 
+use std::collections::BTreeSet;
+
+use sealstone_wire::PathText;
+
 use super::StoreError;
 use super::database::{Row, Value};
 use super::rows::ordered;
@@ -134,8 +138,8 @@ pub struct AuditQuery {
     pub from_ms: Option<u64>,
     /// Before, in Unix milliseconds.
     pub until_ms: Option<u64>,
-    /// Of this tenant.
-    pub tenant: Option<String>,
+    /// Of these tenants.
+    pub tenants: Option<BTreeSet<PathText>>,
     /// Of this asset or session sender.
     pub sender: Option<String>,
     /// Of this kind.

@@ -1,6 +1,6 @@
 //! What the store is asked without changing anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealstone_attestation::{RequestDigest, UnixTime};
 use sealstone_wire::{Epoch, PathText};
@@ -9,8 +9,8 @@ use super::audit::{AuditEntry, AuditPlace, AuditQuery, CheckpointRow};
 use super::database::{Value, values};
 use super::reservation::{Reservation, ReservationQuery};
 use super::rows::{
-    ANSWER_JOIN, AssetEpoch, NonceKey, OpenReservation, RESERVATION_COLUMNS, Reserved, Standing, bits,
-    ordered, seconds,
+    ANSWER_JOIN, AssetEpoch, NonceKey, OpenReservation, RESERVATION_COLUMNS, Reserved, Sender, Standing,
+    bits, ordered, seconds,
 };
 use super::{Store, StoreError};
 
@@ -23,8 +23,8 @@ const HASHES_MAX: u64 = 65_536;
 /// Which assets are wanted. What is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AssetQuery {
-    /// Of this tenant.
-    pub tenant: Option<PathText>,
+    /// Of these tenants.
+    pub tenants: Option<BTreeSet<PathText>>,
     /// Beyond this tenant and asset, in the order of their bytes.
     pub after: Option<(PathText, PathText)>,
     /// Those whose newest epoch began before this time, and which are not retired: due to be rotated.
@@ -94,11 +94,14 @@ impl Store {
         query: &ReservationQuery,
         limit: usize,
     ) -> Result<Vec<Reservation>, StoreError> {
-        let ReservationQuery { state, sender, chain_id, after } = query;
+        let ReservationQuery { state, tenants, sender, chain_id, after } = query;
         let mut filter = Filter::default();
         // The open ones have an index of their own, whose condition must be in the text.
         if let Some(state) = state {
             filter.text(&format!("r.state = '{}'", state.name()));
+        }
+        if let Some(tenants) = tenants {
+            filter.senders_of(tenants);
         }
         filter.with("r.sender =", sender.as_ref().map(|sender| sender.as_str().into()));
         filter.with("r.chain_id =", chain_id.map(|chain_id| bits(chain_id).into()));
@@ -190,9 +193,9 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn assets(&self, query: &AssetQuery, limit: usize) -> Result<Vec<AssetEpoch>, StoreError> {
-        let AssetQuery { tenant, after, epoch_before } = query;
+        let AssetQuery { tenants, after, epoch_before } = query;
         let mut filter = Filter::default();
-        filter.with("a.tenant =", tenant.as_ref().map(|tenant| tenant.as_str().into()));
+        filter.one_of("a.tenant", tenants.as_ref());
         if let Some((tenant, asset)) = after {
             filter.pair("(a.tenant, a.asset) >", [tenant.as_str().into(), asset.as_str().into()]);
         }
@@ -247,7 +250,7 @@ impl Store {
         let AuditQuery {
             from_ms,
             until_ms,
-            tenant,
+            tenants,
             sender,
             kind,
             code,
@@ -263,7 +266,7 @@ impl Store {
         let mut filter = Filter::default();
         filter.with("a.time_ms >=", time(from_ms)?.map(Value::from));
         filter.with("a.time_ms <", time(until_ms)?.map(Value::from));
-        filter.with("a.tenant =", text(tenant));
+        filter.one_of("a.tenant", tenants.as_ref());
         filter.with("a.sender =", text(sender));
         filter.with("a.kind =", text(kind));
         filter.with("a.code =", text(code));
@@ -376,6 +379,33 @@ impl Filter {
         let places: Vec<_> = (first..first + N).map(|place| format!("${place}")).collect();
         self.values.extend(values);
         self.conditions.push(format!("{comparison} ({})", places.join(", ")));
+    }
+
+    /// That a column is one of these texts, if it matters; of none, nothing is.
+    fn one_of(&mut self, column: &str, texts: Option<&BTreeSet<PathText>>) {
+        let Some(texts) = texts else { return };
+        if texts.is_empty() {
+            return self.text("1 = 0");
+        }
+        let first = self.values.len() + 1;
+        let places: Vec<_> = (first..first + texts.len()).map(|place| format!("${place}")).collect();
+        self.values.extend(texts.iter().map(|text| Value::from(text.as_str())));
+        self.conditions.push(format!("{column} IN ({})", places.join(", ")));
+    }
+
+    /// That a reservation's sender is of one of these tenants.
+    fn senders_of(&mut self, tenants: &BTreeSet<PathText>) {
+        let mut ranges = Vec::new();
+        for (from, until) in tenants.iter().flat_map(Sender::ranges_of) {
+            self.values.extend([Value::from(from.as_str()), Value::from(until.as_str())]);
+            let place = self.values.len();
+            ranges.push(format!("(r.sender >= ${} AND r.sender < ${place})", place - 1));
+        }
+        self.conditions.push(if ranges.is_empty() {
+            "1 = 0".to_owned()
+        } else {
+            format!("({})", ranges.join(" OR "))
+        });
     }
 
     fn text(&mut self, condition: &str) {

@@ -1,8 +1,10 @@
 //! Reservations as an operator sees them, and what an operator may do with them.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use sealstone_attestation::{RequestDigest, UnixTime};
+use sealstone_wire::PathText;
 
 use super::StoreError;
 use super::audit::AuditRow;
@@ -118,6 +120,8 @@ impl Reservation {
 pub struct ReservationQuery {
     /// In this state.
     pub state: Option<ReservationState>,
+    /// Of these tenants.
+    pub tenants: Option<BTreeSet<PathText>>,
     /// Of this sender.
     pub sender: Option<Sender>,
     /// On this chain.

@@ -32,6 +32,22 @@ impl Sender {
         Self(format!("{kind}:{}:{tenant}:{name}", tenant.as_str().len()))
     }
 
+    /// The texts that all senders of a tenant are between: from the first, before the second, as bytes.
+    pub(super) fn ranges_of(tenant: &PathText) -> [(String, String); 2] {
+        // What follows the colon that ends the tenant.
+        const BEYOND: char = ';';
+        ["asset", "session"].map(|kind| {
+            let name = format!("{kind}:{}:{tenant}", tenant.as_str().len());
+            (format!("{name}:"), format!("{name}{BEYOND}"))
+        })
+    }
+
+    /// Whether it is an asset, and not the sender of session keys.
+    #[must_use]
+    pub fn is_asset(&self) -> bool {
+        self.0.starts_with("asset:")
+    }
+
     /// Its tenant, and the asset or the session's sender. `None` if the text was not made by one of the above.
     #[must_use]
     pub fn parts(&self) -> Option<(&str, &str)> {

@@ -27,7 +27,7 @@ pub use examine::{EraFindings, LogExamination, LogFindings, LogFlaw, NamedCheckp
 pub use note::{Note, NoteError, NoteKey, NoteSignature};
 pub use proof::{LogProof, LogProofError};
 pub use prove::{prove_consistency, prove_inclusion};
-pub use record::{Reason, ReceiptReference, Record, RecordError, RecordKind};
+pub use record::{KindError, Reason, ReceiptReference, Record, RecordError, RecordKind};
 pub use tile::{EntryBundle, TILE_WIDTH, Tile, TileError, tiled_node};
 pub use tile_writer::{LogFile, TileWriter};
 pub use tree::{Frontier, ProofError, TreeError, verify_consistency, verify_inclusion};

@@ -4,6 +4,7 @@
 //! left out. Another spelling of the same record is refused, so that who reads a leaf and who hashed it agree.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -53,6 +54,30 @@ pub enum RecordKind {
     Started,
     /// Another act of an operator.
     Admin,
+}
+
+impl RecordKind {
+    /// Every kind.
+    pub const ALL: [Self; 18] = [
+        Self::Signed,
+        Self::Refused,
+        Self::Released,
+        Self::Voided,
+        Self::AssetCreated,
+        Self::AssetRotated,
+        Self::AssetRetired,
+        Self::Attested,
+        Self::AttestationFailed,
+        Self::ManifestApplied,
+        Self::Locked,
+        Self::NoncesReleased,
+        Self::PolicyLoaded,
+        Self::SanctionsLoaded,
+        Self::PricesLoaded,
+        Self::ReceiptsAcceptedLost,
+        Self::Started,
+        Self::Admin,
+    ];
 }
 
 /// One decision. All but the time and the kind is absent where it does not apply.
@@ -262,11 +287,24 @@ impl Record {
     }
 }
 
+impl FromStr for RecordKind {
+    type Err = KindError;
+
+    fn from_str(text: &str) -> Result<Self, KindError> {
+        Self::ALL.into_iter().find(|kind| kind.to_string() == text).ok_or(KindError)
+    }
+}
+
 impl fmt::Display for RecordKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
     }
 }
+
+/// A text that names no kind of record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("expected a kind of record, such as signed or refused, found another text")]
+pub struct KindError;
 
 /// Why bytes are no leaf of an audit log, or a record cannot become one.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]

@@ -17,6 +17,12 @@ const TILE_LEVELS: u32 = 8;
 /// The highest level of tiles that a tree of a 64-bit size has.
 const TILE_LEVEL_MAX: u32 = 7;
 
+/// The levels as paths name them.
+const TILE_LEVEL_NAMES: [&str; 8] = ["0", "1", "2", "3", "4", "5", "6", "7"];
+
+/// Bytes of the longest index in a path: the seven groups of a 64-bit number, and a width.
+const INDEX_PATH_MAX: usize = 40;
+
 /// 256 hashes of one level of the tree in a row, or fewer at its right edge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tile {
@@ -41,6 +47,15 @@ impl Tile {
             let hashes = size >> (TILE_LEVELS * level);
             (0..hashes.div_ceil(TILE_WIDTH)).filter_map(move |index| Self::of_tree(size, level, index))
         })
+    }
+
+    /// The tile whose file in the log's folder this is; `None` for every other text, also for another spelling.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        let (level, rest) = path.strip_prefix("tile/")?.split_once('/')?;
+        let level = TILE_LEVEL_NAMES.into_iter().position(|name| name == level)?;
+        let (index, width) = named_index(rest)?;
+        Some(Self { level: u32::try_from(level).ok()?, index, width })
     }
 
     /// Its file in the log's folder.
@@ -109,6 +124,19 @@ impl EntryBundle {
     #[must_use]
     pub fn of_log(size: u64, index: u64) -> Option<Self> {
         width_of(size, index).map(|width| Self { index, width })
+    }
+
+    /// The bundle whose file in the log's folder this is; `None` for every other text, also for another spelling.
+    #[must_use]
+    pub fn from_path(path: &str) -> Option<Self> {
+        let (index, width) = named_index(path.strip_prefix("tile/entries/")?)?;
+        Some(Self { index, width })
+    }
+
+    /// How many bundles are before it.
+    #[must_use]
+    pub fn index(&self) -> u64 {
+        self.index
     }
 
     /// Its file in the log's folder.
@@ -225,6 +253,26 @@ fn index_path(index: u64, width: u64) -> String {
     path
 }
 
+/// What [`index_path`] writes, and nothing else: the index and the width.
+fn named_index(path: &str) -> Option<(u64, u64)> {
+    if path.len() > INDEX_PATH_MAX {
+        return None;
+    }
+    let (groups, width) = match path.split_once(".p/") {
+        Some((groups, width)) => (groups, width.parse().ok()?),
+        None => (path, TILE_WIDTH),
+    };
+    let mut index = 0_u64;
+    for group in groups.split('/') {
+        let digits = group.strip_prefix('x').unwrap_or(group);
+        index = index.checked_mul(1000)?.checked_add(digits.parse().ok()?)?;
+    }
+    // All items of it have an index of 64 bits.
+    index.checked_add(1)?.checked_mul(TILE_WIDTH)?;
+    // Signs, zeros too many, marks in the wrong place: whatever is not written so is not read.
+    ((1..=TILE_WIDTH).contains(&width) && index_path(index, width) == path).then_some((index, width))
+}
+
 /// Why a file of a log's folder is not what it must be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TileError {
@@ -262,4 +310,90 @@ pub enum TileError {
         /// Leaves of the tree.
         size: u64,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn only_the_one_spelling_of_a_path_is_read() {
+        let tile = Tile::from_path("tile/1/x001/x234/067.p/8").unwrap();
+        assert_eq!((tile.level(), tile.index(), tile.width()), (1, 1_234_067, 8));
+        assert_eq!(EntryBundle::from_path("tile/entries/000").unwrap().width(), 256);
+        for path in [
+            "",
+            "tile",
+            "tile/",
+            "tile/0",
+            "tile/0/",
+            "/tile/0/000",
+            "tile/0/000/",
+            "tile/0/0",
+            "tile/0/00",
+            "tile/0/0000",
+            "tile/0/x000",
+            "tile/0/x000/000",
+            "tile/0/001/000",
+            "tile/0/x001/x000",
+            "tile/0/x01/000",
+            "tile/0/+01",
+            "tile/0/-01",
+            "tile/0/ 01",
+            "tile/0/000.p",
+            "tile/0/000.p/",
+            "tile/0/000.p/0",
+            "tile/0/000.p/256",
+            "tile/0/000.p/257",
+            "tile/0/000.p/08",
+            "tile/0/000.p/+8",
+            "tile/0/000.p/8/",
+            "tile/0/000.p/8.p/8",
+            "tile/00/000",
+            "tile/8/000",
+            "tile/63/000",
+            "tile/-1/000",
+            "tile/+0/000",
+            "tile/entries/entries/000",
+            "tile/0/../000",
+            "tile/0/%30%30%30",
+            "tile/0/\u{0663}\u{0663}\u{0663}",
+            "tile/0/x999/x999/x999/x999/x999/x999/x999/x999/999",
+            "tile/0/x018/x446/x744/x073/x709/x551/615",
+            "checkpoint",
+        ] {
+            assert_eq!(Tile::from_path(path), None, "{path}");
+            let bundle = path.replacen("tile/0/", "tile/entries/", 1);
+            assert_eq!(EntryBundle::from_path(&bundle), None, "{bundle}");
+        }
+        assert_eq!(Tile::from_path("tile/entries/000"), None);
+        assert_eq!(EntryBundle::from_path("tile/0/000"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_again(size in 1_u64..=u64::MAX, level in 0_u32..=7, part in 0.0..1.0_f64) {
+            let tiles = (size >> (8 * level)).div_ceil(TILE_WIDTH);
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "any index will do")]
+            let index = (tiles as f64 * part) as u64;
+            if let Some(tile) = Tile::of_tree(size, level, index) {
+                prop_assert_eq!(Tile::from_path(&tile.path()), Some(tile));
+            }
+            if let Some(bundle) = EntryBundle::of_log(size, index) {
+                prop_assert_eq!(EntryBundle::from_path(&bundle.path()), Some(bundle));
+            }
+        }
+
+        #[test]
+        fn whatever_is_read_is_written_the_same(path in "tile/([0-9]{1,2}|entries)/(x?[0-9]{1,4}/){0,3}x?[0-9]{1,4}(\\.p/[0-9]{1,4})?") {
+            if let Some(tile) = Tile::from_path(&path) {
+                prop_assert_eq!(tile.path(), path.clone());
+            }
+            if let Some(bundle) = EntryBundle::from_path(&path) {
+                prop_assert_eq!(bundle.path(), path);
+            }
+        }
+    }
 }

@@ -8,8 +8,8 @@ use sealstone_attestation::audit::{EntryBundle, LogFile, Note, Tile, TileError, 
 use crate::failure::Failure;
 use crate::files;
 
-/// Bytes of a bundle: 256 entries of at most 65,535 bytes, each with its length.
-const BUNDLE_MAX: usize = 256 * (2 + 65_535);
+/// Bytes of a bundle.
+const BUNDLE_MAX: usize = crate::agent::LOG_FILE_MAX;
 
 /// Bytes of a tile: 256 hashes.
 const TILE_MAX: usize = 256 * TreeHash::LENGTH;

@@ -1,7 +1,11 @@
-//! `sealstone audit`: what a node logged, held to what its enclave signed. Offline, on any machine.
+//! `sealstone audit`: what a node logged, searched and brought here, and held to what its enclave signed: offline, on any
+//! machine.
 
+mod export;
 mod folder;
 mod prove;
+mod query;
+mod table;
 mod verify;
 
 use std::path::PathBuf;
@@ -13,17 +17,33 @@ use sealstone_attestation::audit::{
 };
 use sealstone_attestation::{AuthorityDigest, HexBytes, Nonce, RequestDigest};
 
+use super::Context;
 use crate::failure::{Failure, chain};
 use crate::output::Answer;
 
-/// Verify a node's audit log, and prove single records of it
+/// Search, export and verify a node's audit log, and prove single records of it
 #[derive(Debug, Subcommand)]
 #[command(
-    after_help = "Examples:\n  sealstone audit verify log --report evidence.json --nonce HEX --authority DIGEST\n  \
+    after_help = "Examples:\n  sealstone audit query --kind refused --newest-first\n  sealstone audit export log\n  \
+            sealstone audit verify log --report evidence.json --nonce HEX --authority DIGEST\n  \
             sealstone audit prove log --index 17 -o signature.tlog-proof\n  \
             sealstone audit check-proof signature.tlog-proof --key KEY"
 )]
 pub(super) enum Verb {
+    /// Search the audit log of the running node, and of all nodes of its store
+    #[command(after_help = "Examples:\n  sealstone audit query --kind refused --newest-first\n  \
+            sealstone audit query --tenant acme --from 2026-11-01T00:00:00Z --all --format csv -o november.csv")]
+    Query(Box<query::QueryArgs>),
+    /// Bring the running node's log into a folder, up to its newest checkpoint
+    ///
+    /// What the folder has of it is kept, so that a download that broke off goes on, and a log that has grown is brought
+    /// up to date. Nothing is believed: see whether it is whole with `sealstone audit verify`.
+    #[command(after_help = "Example:\n  sealstone audit export log")]
+    Export {
+        /// The folder; made if there is none
+        #[arg(value_name = "LOGDIR")]
+        dir: PathBuf,
+    },
     /// Check that a log is whole: every record as it was, every receipt among them
     ///
     /// LOGDIR is a log in the layout of c2sp.org/tlog-tiles, as a node exports it. Every record is read, the tree over
@@ -86,8 +106,11 @@ pub(super) struct ProveArgs {
     output: PathBuf,
 }
 
-pub(super) fn run(verb: Verb) -> Result<Answer, Failure> {
+/// `quiet`: a program reads the answer, and nobody the progress.
+pub(super) fn run(verb: Verb, context: &Context, quiet: bool) -> Result<Answer, Failure> {
     match verb {
+        Verb::Query(args) => query::run(&args, context),
+        Verb::Export { dir } => export::run(&dir, context, quiet),
         Verb::Verify(args) => verify::run(args),
         Verb::Prove(args) => prove::prove(args),
         Verb::CheckProof { file, key } => prove::check(&file, &key),

@@ -2,6 +2,7 @@
 
 mod case;
 mod check;
+mod in_force;
 mod prices;
 mod sanctions;
 mod test;
@@ -14,11 +15,12 @@ use sealstone_policy::prices::Prices;
 use sealstone_policy::rules::Policy;
 use sealstone_policy::sanctions::SanctionsList;
 
+use super::Context;
 use crate::failure::{Failure, chain};
 use crate::files;
 use crate::output::Answer;
 
-/// Check and try policies; make sanctions lists and sign prices
+/// Check and try policies, and put them in force; make sanctions lists and sign prices
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  \
         sealstone policy check policy.toml\n  \
@@ -26,6 +28,15 @@ use crate::output::Answer;
 pub(super) enum Verb {
     Check(check::Args),
     Test(test::Args),
+    /// Show the rules that the node judges by
+    #[command(after_help = "Example:\n  sealstone policy show --json")]
+    Show,
+    /// Have the node read the files of its rules anew
+    ///
+    /// Policy, sanctions list and prices take effect together, after each change was recorded in the audit log. When one
+    /// of the files cannot be used nothing changes.
+    #[command(after_help = "Example:\n  sealstone policy reload")]
+    Reload,
     #[command(subcommand)]
     Sanctions(sanctions::Verb),
     #[command(subcommand)]
@@ -33,10 +44,12 @@ pub(super) enum Verb {
 }
 
 /// `quiet`: a program reads the answer, and nobody the progress.
-pub(super) fn run(verb: Verb, quiet: bool) -> Result<Answer, Failure> {
+pub(super) fn run(verb: Verb, context: &Context, quiet: bool) -> Result<Answer, Failure> {
     match verb {
         Verb::Check(args) => check::run(args),
         Verb::Test(args) => test::run(args),
+        Verb::Show => in_force::show(context),
+        Verb::Reload => in_force::reload(context),
         Verb::Sanctions(verb) => sanctions::run(verb, quiet),
         Verb::Prices(verb) => prices::run(verb),
     }

@@ -108,7 +108,7 @@ on_both! {
         sorted.sort();
         sorted.dedup();
         assert_eq!((found.len(), &found), (26, &sorted), "by bytes: capitals first");
-        let zeta = AssetQuery { tenant: Some(text("Zeta")), ..AssetQuery::default() };
+        let zeta = AssetQuery { tenants: Some([text("Zeta")].into()), ..AssetQuery::default() };
         assert_eq!(store.assets(&zeta, 100).await.unwrap().len(), 12);
         let old = AssetQuery { epoch_before: Some(UnixTime::from_secs(NOW.as_secs() + 3)), ..AssetQuery::default() };
         // Three of the new ones, and `hot`.

@@ -120,7 +120,7 @@ on_both! {
         assert_eq!(count(AuditQuery { code: Some("LIMIT".to_owned()), own: true, ..all() }).await, 20);
         assert_eq!(count(AuditQuery { code: Some("' OR 1=1 --".to_owned()), ..all() }).await, 0);
         let of_acme =
-            AuditQuery { tenant: Some("acme".to_owned()), sender: Some("hot".to_owned()), ..all() };
+            AuditQuery { tenants: Some([text("acme")].into()), sender: Some("hot".to_owned()), ..all() };
         assert_eq!(count(of_acme).await, 20);
         assert_eq!(count(AuditQuery { client: Some("client-3".to_owned()), ..all() }).await, 10);
         assert_eq!(count(AuditQuery { key_id: Some([2; 32]), ..all() }).await, 13);

@@ -187,9 +187,10 @@ fn api_bodies(scene: &Scene) {
         public_key: public_key.to_string(),
         jwk: public_key.jwk(),
         since: NOW,
+        retired_at: None,
         unfunded: true,
     };
-    body("asset_list.json", &AssetList { assets: vec![asset] });
+    body("asset_list.json", &AssetList { assets: vec![asset], next: None });
     body(
         "enrolment.json",
         &Enrolment {

@@ -2,6 +2,9 @@
 //!
 //! Bytes are lower-case hex. Unknown fields are refused, so that a misspelt limit never goes unnoticed.
 
+mod audit;
+mod operations;
+
 use std::collections::BTreeMap;
 
 use sealstone_attestation::{
@@ -10,8 +13,14 @@ use sealstone_attestation::{
 use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
-pub use crate::schema::AlgorithmName;
+pub use crate::schema::{AlgorithmName, Hex32, KeyThumbprint, RecordKindName, Time};
 use crate::{Epoch, PathText, reply};
+pub use audit::{AuditEntry, AuditPage};
+pub use operations::{
+    AssetPlace, EpochList, NodeReceipt, OperatorReason, PolicyStatus, PricesStatus, ReasonError, ReleaseBody,
+    Released, Reloaded, ReservationBody, ReservationList, ReservationState, RuleKind, SanctionsStatus,
+    VoidBody,
+};
 
 /// Media type of error bodies (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -216,16 +225,23 @@ pub struct Asset {
     /// When this epoch began.
     #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Time"))]
     pub since: UnixTime,
+    /// When the asset was retired: then nothing new is signed with it. Absent while it is in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schemars(with = "Option<crate::schema::Time>"))]
+    pub retired_at: Option<UnixTime>,
     /// No verified set of recovery shares exists for this key's root.
     pub unfunded: bool,
 }
 
-/// `GET /v1/assets`.
+/// `GET /v1/assets`: one page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
 pub struct AssetList {
-    /// Ordered by tenant, then asset.
+    /// Ordered by tenant, then asset, as bytes.
     pub assets: Vec<Asset>,
+    /// What the next page is asked for with; absent after the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<AssetPlace>,
 }
 
 /// `GET /v1/keys/session?tenant&sender&chain_id&nonce&algorithm`: the session key of this hour.
