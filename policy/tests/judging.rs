@@ -211,9 +211,24 @@ fn a_fee_of_a_currency_that_nobody_named_is_not_worth_nothing() {
     let foreign = |asked: &mut Asked| {
         asked.facts.fee = Some(Fee { currency: CurrencyId::evm_native(5), amount: amount(1) });
     };
-    check(&usual("transaction = { USD = \"100000\" }"), foreign, &[CurrencyUnknown]);
+    check(&usual("transaction = { USD = \"100000\" }"), foreign, &[CurrencyUnknown, FeeTooHigh]);
     check(&usual("fee = { USD = \"100000\" }"), foreign, &[FeeTooHigh]);
     check(&usual("fee = { ETH = \"100000\" }"), foreign, &[FeeTooHigh]);
+}
+
+#[test]
+fn who_bounds_amounts_or_recipients_bounds_the_fee_as_well() {
+    let fee_of = |spent: u64| {
+        move |asked: &mut Asked| {
+            asked.facts.fee = Some(Fee { currency: eth(), amount: amount(spent) });
+        }
+    };
+    let only_usdc =
+        usual("rolling = [{ over = \"24h\", amounts = { USDC = \"1000000\", ETH = \"1000000\" } }]");
+    check(&only_usdc, fee_of(10), &[]);
+    let allowed = usual("recipients = { allow = [\"0xb0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0\"] }");
+    check(&allowed, fee_of(10), &[FeeTooHigh]);
+    check(&allowed, fee_of(0), &[]);
 }
 
 #[test]
@@ -232,26 +247,42 @@ fn a_fee_is_bounded_in_each_currency_that_it_may_be_in() {
 fn recipients_are_held_to_both_lists() {
     let bob = "0xb0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0";
     let loud = "0xB0B0B0B0B0B0B0B0B0B0B0B0B0B0B0B0B0B0B0B0";
-    check(&usual(&format!("recipients = {{ allow = [\"{bob}\"] }}")), |_| (), &[]);
-    check(&usual(&format!("recipients = {{ allow = [\"{loud}\"] }}")), |_| (), &[]);
-    check(&usual("recipients = { allow = [] }"), |_| (), &[RecipientNotAllowed]);
-    check(&usual(&format!("recipients = {{ allow = [\"{USDC}\"] }}")), |_| (), &[RecipientNotAllowed]);
+    check(&usual(&format!("fee = {{ ETH = \"10\" }}\nrecipients = {{ allow = [\"{bob}\"] }}")), |_| (), &[]);
+    check(&usual(&format!("fee = {{ ETH = \"10\" }}\nrecipients = {{ allow = [\"{loud}\"] }}")), |_| (), &[]);
+    check(&usual("fee = { ETH = \"10\" }\nrecipients = { allow = [] }"), |_| (), &[RecipientNotAllowed]);
+    check(
+        &usual(&format!("fee = {{ ETH = \"10\" }}\nrecipients = {{ allow = [\"{USDC}\"] }}")),
+        |_| (),
+        &[RecipientNotAllowed],
+    );
     check(&usual(&format!("recipients = {{ deny = [\"{loud}\"] }}")), |_| (), &[RecipientDenied]);
     check(&usual(&format!("recipients = {{ deny = [\"{USDC}\"] }}")), |_| (), &[]);
     check(
-        &usual(&format!("recipients = {{ allow = [\"{bob}\"], deny = [\"{bob}\"] }}")),
+        &usual(&format!(
+            "fee = {{ ETH = \"10\" }}\nrecipients = {{ allow = [\"{bob}\"], deny = [\"{bob}\"] }}"
+        )),
         |_| (),
         &[RecipientDenied],
     );
     let second = |asked: &mut Asked| asked.facts.movements.push(transfer(eth(), amount(1), ALICE_PAYS));
-    check(&usual(&format!("recipients = {{ allow = [\"{bob}\"] }}")), second, &[RecipientNotAllowed]);
+    check(
+        &usual(&format!("fee = {{ ETH = \"10\" }}\nrecipients = {{ allow = [\"{bob}\"] }}")),
+        second,
+        &[RecipientNotAllowed],
+    );
     // Of an account whose owner is not shown nobody can say that it is on no list.
     let unproven = |asked: &mut Asked| asked.facts.movements[0].recipient_proven = false;
     check(&usual(""), unproven, &[]);
-    check(&usual(&format!("recipients = {{ allow = [\"{bob}\"] }}")), unproven, &[]);
+    check(
+        &usual(&format!("fee = {{ ETH = \"10\" }}\nrecipients = {{ allow = [\"{bob}\"] }}")),
+        unproven,
+        &[],
+    );
     check(&usual(&format!("recipients = {{ deny = [\"{USDC}\"] }}")), unproven, &[RecipientUnproven]);
     check(
-        &usual(&format!("recipients = {{ allow = [\"{bob}\"], deny = [\"{USDC}\"] }}")),
+        &usual(&format!(
+            "fee = {{ ETH = \"10\" }}\nrecipients = {{ allow = [\"{bob}\"], deny = [\"{USDC}\"] }}"
+        )),
         unproven,
         &[RecipientUnproven],
     );

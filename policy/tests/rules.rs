@@ -46,7 +46,8 @@ fn the_most_specific_entry_alone_applies() {
     let entry = |who: &str, more: &str| {
         format!("[[senders]]\n{who}\nchains = [\"ethereum\"]\ncurrencies = [\"USDC\"]\n{more}\n")
     };
-    let limit = |number: u32| format!("transaction = {{ USDC = \"{number}\" }}");
+    let limit =
+        |number: u32| format!("transaction = {{ USDC = \"{number}\" }}\nfee = {{ ETH = \"1000000\" }}");
     let policy = Policy::parse(&format!(
         "{}{}{}{}",
         head(),
