@@ -23,6 +23,12 @@ pub fn now() -> UnixTime {
     UnixTime::from_secs(wall().as_secs())
 }
 
+/// Now, in Unix milliseconds; 0 if the clock is set before 1970.
+#[must_use]
+pub fn now_ms() -> u64 {
+    u64::try_from(wall().as_millis()).unwrap_or(u64::MAX)
+}
+
 fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -134,11 +140,4 @@ mod tests {
         let now = clock.now_ms().unwrap();
         assert!(now.abs_diff(super::now().as_secs() * 1000) < 5_000, "{now}");
     }
-}
-
-/// Now, in Unix milliseconds; 0 if the clock is set before 1970.
-#[must_use]
-pub fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
