@@ -39,9 +39,12 @@ pub struct RefusedDemand {
     pub used: Amount,
 }
 
+/// Makes a row of what was refused.
+type MakeRow = dyn Fn(&[RefusedDemand]) -> AuditRow + Send + Sync;
+
 /// The record of a refusal by windows, made once it is known which of them have no room.
 #[derive(Clone)]
-pub struct RefusalRecord(Arc<dyn Fn(&[RefusedDemand]) -> AuditRow + Send + Sync>);
+pub struct RefusalRecord(Arc<MakeRow>);
 
 impl RefusalRecord {
     /// Made by this function, of what was refused.

@@ -14,6 +14,7 @@ mod golden;
 pub mod messages;
 pub mod payload;
 mod round_trip;
+pub mod rules;
 pub mod stream;
 pub mod tpm;
 pub mod values;
@@ -39,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("key_path", messages::key_path),
     ("manifest", approval::manifest),
     ("manifest_approval", approval::manifest_approval),
+    ("policy", rules::policy),
     ("public_area", tpm::public_area),
     ("public_key", values::public_key),
     ("quote", tpm::quote),
@@ -47,6 +49,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("reply", messages::reply),
     ("report", approval::report),
     ("request", messages::request),
+    ("sanctions_csv", rules::sanctions_csv),
+    ("sanctions_list", rules::sanctions_list),
     ("seal_payload", enclave::seal_payload),
     ("solana_payload", payload::solana),
     ("state_file", enclave::state_file),

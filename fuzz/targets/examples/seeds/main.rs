@@ -6,6 +6,7 @@
 mod fake;
 mod messages;
 mod payloads;
+mod rules;
 mod scene;
 mod tpm;
 
@@ -30,6 +31,7 @@ fn main() {
     enclave_files(&scene);
     messages::save_all(&scene);
     payloads::save_all();
+    rules::save_all();
     tpm::save_all();
 }
 
