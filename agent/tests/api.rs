@@ -13,7 +13,7 @@ use sealstone_agent::access::{Access, Rate, Role, Rules};
 use sealstone_agent::api::{BindError, Node, Server, router};
 use sealstone_agent::assets::Assets;
 use sealstone_agent::attest::{AttestSettings, Attestor, PCR_POLL};
-use sealstone_agent::audit::Anchor;
+use sealstone_agent::audit::{Anchor, Log};
 use sealstone_agent::config::access::{AccessConfig, ClientConfig, Identity};
 use sealstone_agent::config::api::ApiConfig;
 use sealstone_agent::config::enclave::RawEnclave;
@@ -21,6 +21,7 @@ use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::config::tpm::RawTpm;
 use sealstone_agent::enclave::{Enclave, Endpoint};
 use sealstone_agent::reconcile::Reconciler;
+use sealstone_agent::rule_changes::RuleChanges;
 use sealstone_agent::shutdown::{Ender, Shutdown};
 use sealstone_agent::signing::Signing;
 use sealstone_agent::store::Store;
@@ -108,18 +109,21 @@ impl Agent {
         );
         let assets = Arc::new(Assets::new(store.clone(), enclave.clone()));
         let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), false));
+        let rules = support::rules::permissive(folder.path());
         let signing = Arc::new(Signing::new(
             store.clone(),
             enclave.clone(),
             Arc::clone(&assets),
             Arc::clone(&reconciler),
-            support::rules::permissive(folder.path()),
+            Arc::clone(&rules),
             attestor.state(),
             || {},
         ));
         let metrics = PrometheusBuilder::new().build_recorder().handle();
         let access = access(client);
         let node = Node {
+            log: Log::new(store.clone()),
+            rules: Arc::new(RuleChanges::new(rules, store.clone())),
             store,
             enclave,
             tpm,
