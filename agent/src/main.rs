@@ -23,7 +23,7 @@ const BLOCKING_THREADS_MAX: usize = 4;
 /// The host daemon of a Sealstone node.
 ///
 /// Serves the HTTP API, keeps the enclave attested and the nonces durable. Holds no signing key. SIGHUP has it read
-/// the keys of the channel to the enclave, its clients and what belongs to TLS anew, without a pause.
+/// the keys of the channel to the enclave, its clients, what belongs to TLS and the rules anew, without a pause.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {

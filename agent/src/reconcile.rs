@@ -301,6 +301,8 @@ impl Reconciler {
     async fn lost(&self, detail: String) -> Result<(), Failure> {
         if self.accept_lost {
             tracing::error!(detail, "the operator accepts that the store lost receipts");
+            let record = audit::base(clock::now_ms(), RecordKind::ReceiptsAcceptedLost, detail);
+            self.store.append(audit::row(&record)).await?;
             return Ok(());
         }
         self.store.claim(ROLLED_BACK, detail.as_bytes()).await?;
