@@ -143,6 +143,75 @@ fn cases_are_judged_with_their_past_and_their_approvals() {
     assert_eq!((outcome.exit, &outcome.json["cases"][0]["decision"]), (1, &json!("refused")));
 }
 
+/// A transfer of 100 USDC to Bob with nonce 7, as eth-account made it.
+const TRANSFER: &str = "02f8640107010182520894a0b86991c6218b36c1d19d4a2e9eb0ce3606eb4880b844a9059cbb00000000000000\
+                        0000000000b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b0b00000000000000000000000000000000000000000\
+                        000000000000000000000064c0";
+
+#[test]
+fn a_payload_is_read_as_the_agent_reads_it() {
+    let desk = desk();
+    let read = |name: &str, expect: &str, codes: &[&str], change: fn(&mut Value)| {
+        case(name, expect, codes, |request| {
+            request.as_object_mut().unwrap().remove("facts");
+            request["format"] = "evm".into();
+            request["payload"] = TRANSFER.into();
+            request["sender"] = "0x52908400098527886E0F7030069857D2E4169EE7".into();
+            change(request);
+        })
+    };
+    let cases = [
+        read("a transfer", "accepted", &[], |request| {
+            request["recipient"] = BOB.into();
+            request["amount"] = "100".into();
+            request["currency"] = "USDC".into();
+        }),
+        read("the generator's key", "accepted", &[], |request| {
+            request["sender"] = json!({
+                "algorithm": "ES256K",
+                "public_key": "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
+            });
+        }),
+        read("another amount", "refused", &["PAYLOAD_MISMATCH"], |request| request["amount"] = "99".into()),
+        read("another nonce", "refused", &["PAYLOAD_MISMATCH"], |request| request["nonce"] = 8.into()),
+        read("no room", "refused", &["DAILY_LIMIT_EXCEEDED"], |request| {
+            request["used"] = json!({"amount:USDC:86400": "401"});
+        }),
+        read("a byte more", "refused", &["PAYLOAD_MALFORMED"], |request| {
+            request["payload"] = format!("{TRANSFER}00").into();
+        }),
+        read("opaque", "refused", &["FORMAT_NOT_ALLOWED", "UNREADABLE_PAYLOAD"], |request| {
+            request["format"] = "opaque".into();
+        }),
+    ];
+    desk.write("cases.json", json!({"cases": cases}).to_string());
+    let answer = desk.done(TEST);
+    assert_eq!((&answer["passed"], &answer["failed"]), (&json!(7), &json!(0)), "{answer}");
+    let malformed = &answer["cases"][5]["reasons"][0];
+    assert!(
+        malformed["detail"].as_str().unwrap().starts_with("expected one unsigned evm payload"),
+        "{malformed}"
+    );
+
+    let bad: [fn(&mut Value); 6] = [
+        |request| request["payload"] = "0".into(),
+        |request| request["facts"] = json!({"format": "opaque", "movements": [], "unknown": []}),
+        |request| drop(request.as_object_mut().unwrap().remove("sender")),
+        |request| request["sender"] = "0x52908400098527886E0F7030069857D2E4169Ee7".into(),
+        |request| request["sender"] = json!({"algorithm": "EdDSA", "public_key": "00"}),
+        |request| {
+            request["sender"] = json!({
+                "algorithm": "EdDSA",
+                "public_key": "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+            });
+        },
+    ];
+    for change in bad {
+        desk.write("cases.json", json!({"cases": [read("n", "accepted", &[], change)]}).to_string());
+        desk.fails(TEST, 2, "CASES");
+    }
+}
+
 #[test]
 fn a_case_that_differs_fails_the_run() {
     let desk = desk();

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use sealstone_policy::engine::{Lists, Reason, ReasonCode};
+use sealstone_policy::engine::Lists;
 use serde_json::json;
 
-use super::case::{Case, Cases, Expected, StandIns};
+use super::case::{Case, CaseCode, CaseReason, Cases, Expected, StandIns};
 use super::{read_policy, read_prices, read_sanctions};
 use crate::failure::Failure;
 use crate::files;
@@ -17,8 +17,8 @@ const CASES_MAX: usize = 10_000;
 
 /// Judge requests by a policy and compare what it says with what is expected
 ///
-/// CASES is TOML, or JSON if its name ends in .json. Each case has a request and `expect`, and for a refusal every
-/// code that it must carry. Approvers named in `approved_by` are taken to have signed. docs/cli.md describes the format.
+/// CASES is TOML, or JSON if its name ends in .json. Each case has a request, with its payload or with what that does,
+/// and `expect`, and for a refusal every code that it must carry. Approvers named in `approved_by` are taken to have signed. docs/cli.md describes the format.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone policy test policy.toml cases.toml\n  \
@@ -57,7 +57,10 @@ pub(in crate::cmd) fn run(args: Args) -> Result<Answer, Failure> {
             "name": case.name,
             "passed": passed,
             "decision": decision(&reasons),
-            "reasons": reasons,
+            "reasons": reasons
+                .iter()
+                .map(|CaseReason { code, detail }| json!({"code": code.name(), "detail": detail}))
+                .collect::<Vec<_>>(),
         }));
     }
     let passed = cases.len() - failed;
@@ -68,22 +71,21 @@ pub(in crate::cmd) fn run(args: Args) -> Result<Answer, Failure> {
 
 impl Case {
     /// Whether the policy said what was expected: the decision, and exactly the codes.
-    fn meets(&self, reasons: &[Reason]) -> bool {
-        let found: BTreeSet<ReasonCode> = reasons.iter().map(|reason| reason.code).collect();
-        let expected: BTreeSet<ReasonCode> = self.codes.iter().copied().collect();
-        (self.expect == Expected::Accepted) == found.is_empty() && found == expected
+    fn meets(&self, reasons: &[CaseReason]) -> bool {
+        let found: BTreeSet<CaseCode> = reasons.iter().map(|reason| reason.code).collect();
+        (self.expect == Expected::Accepted) == found.is_empty() && found == self.codes
     }
 }
 
-fn decision(reasons: &[Reason]) -> &'static str {
+fn decision(reasons: &[CaseReason]) -> &'static str {
     if reasons.is_empty() { "accepted" } else { "refused" }
 }
 
-fn described(case: &Case, reasons: &[Reason], passed: bool) -> String {
+fn described(case: &Case, reasons: &[CaseReason], passed: bool) -> String {
     let mark = if passed { "ok  " } else { "FAIL" };
     let mut text = format!("{mark}  {}: {}\n", shown(&case.name), decision(reasons));
-    for reason in reasons {
-        text.push_str(&format!("        {}\n", shown(&reason.to_string())));
+    for CaseReason { code, detail } in reasons {
+        text.push_str(&format!("        {}\n", shown(&format!("{}: {detail}", code.name()))));
     }
     if !passed {
         let codes: Vec<&str> = case.codes.iter().map(|code| code.name()).collect();
@@ -137,6 +139,8 @@ fn not_cases(detail: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use sealstone_policy::engine::ReasonCode;
+
     use super::*;
 
     fn case(expect: &str, codes: &[&str]) -> Case {
@@ -152,9 +156,8 @@ mod tests {
 
     #[test]
     fn a_case_is_met_by_exactly_its_codes() {
-        let reasons: Vec<Reason> = [ReasonCode::SenderUnknown, ReasonCode::FeeTooHigh]
-            .map(|code| Reason { code, detail: String::new() })
-            .to_vec();
+        let reasons = [ReasonCode::SenderUnknown, ReasonCode::FeeTooHigh]
+            .map(|code| CaseReason { code: CaseCode::Policy(code), detail: String::new() });
         assert!(case("refused", &["FEE_TOO_HIGH", "SENDER_UNKNOWN"]).meets(&reasons));
         assert!(!case("refused", &["FEE_TOO_HIGH"]).meets(&reasons));
         assert!(!case("refused", &["FEE_TOO_HIGH", "SENDER_UNKNOWN", "RECIPIENT_DENIED"]).meets(&reasons));
