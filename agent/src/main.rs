@@ -1,7 +1,7 @@
 //! `sealstone-agent`: reads its configuration, runs, ends on a signal.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -12,7 +12,9 @@ use sealstone_agent::config::Config;
 use sealstone_agent::reload::Reload;
 use sealstone_agent::shutdown::Shutdown;
 use sealstone_agent::store::Store;
+use sealstone_agent::store::backup::{self, Recipient};
 use sealstone_agent::{logging, run};
+use tokio::runtime::Runtime;
 
 /// Unusable input, configuration or environment.
 const EXIT_UNUSABLE: u8 = 2;
@@ -20,12 +22,19 @@ const EXIT_UNUSABLE: u8 = 2;
 /// Threads for blocking work: reading a log for evidence, now and then.
 const BLOCKING_THREADS_MAX: usize = 4;
 
+const EXAMPLES: &str = "\
+Examples:
+  sealstone-agent --config /etc/sealstone/agent.toml --check
+  sealstone-agent --config /etc/sealstone/agent.toml
+  sealstone-agent --config agent.toml --backup store-monday.age --recipient age1…
+  sealstone-agent --config agent.toml --restore store-monday.age --identity backup.key";
+
 /// The host daemon of a Sealstone node.
 ///
 /// Serves the HTTP API, keeps the enclave attested and the nonces durable. Holds no signing key. SIGHUP has it read
 /// the keys of the channel to the enclave, its clients, what belongs to TLS and the rules anew, without a pause.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, after_help = EXAMPLES)]
 struct Arguments {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = "agent.toml")]
@@ -40,6 +49,19 @@ struct Arguments {
     /// the agent itself needs no right to change them.
     #[arg(long, conflicts_with = "check")]
     migrate: bool,
+    /// Write an encrypted copy of the store to a new file, and end. The agent may run meanwhile. PostgreSQL needs pg_dump.
+    #[arg(long, value_name = "FILE", requires = "recipient", conflicts_with_all = ["check", "migrate", "openapi"])]
+    backup: Option<PathBuf>,
+    /// Who can open the copy: an age public key. Give it once for each.
+    #[arg(long, value_name = "AGE1…", requires = "backup")]
+    recipient: Vec<Recipient>,
+    /// Put a copy back where no store is, and end. What the enclave signed since is missing in it: the agent, when it
+    /// is started, finds out and signs nothing. PostgreSQL needs pg_restore.
+    #[arg(long, value_name = "FILE", requires = "identity", conflicts_with_all = ["backup", "check", "migrate", "openapi"])]
+    restore: Option<PathBuf>,
+    /// The age key file of one of the copy's recipients.
+    #[arg(long, value_name = "FILE", requires = "restore")]
+    identity: Option<PathBuf>,
     /// Go on with a store that lacks signatures which the enclave made. Nonces may be free in it that are spent:
     /// first make sure elsewhere (on the chain) that they are not used again.
     #[arg(long)]
@@ -67,12 +89,14 @@ fn start(arguments: &Arguments) -> Result<()> {
         println!("{}: good", arguments.config.display());
         return Ok(());
     }
+    if let Some(out) = &arguments.backup {
+        return copy(&config, out, &arguments.recipient);
+    }
+    if let (Some(from), Some(identity)) = (&arguments.restore, &arguments.identity) {
+        return put_back(&config, from, identity);
+    }
     logging::init(&config.log).map_err(|error| anyhow::anyhow!("cannot begin to log: {error}"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .build()
-        .context("cannot start the runtime")?;
+    let runtime = runtime()?;
     if arguments.migrate {
         runtime.block_on(Store::migrate(&config.store, &config.node))?;
         println!("{}: of this version", config.store);
@@ -83,4 +107,27 @@ fn start(arguments: &Arguments) -> Result<()> {
         let reload = Reload::on_signal(&arguments.config).context("cannot catch signals")?;
         run::run(config, arguments.danger_accept_lost_receipts, reload, shutdown).await
     })
+}
+
+fn copy(config: &Config, out: &Path, recipients: &[Recipient]) -> Result<()> {
+    let length = runtime()?.block_on(backup::backup(&config.store, out, recipients))?;
+    println!("{}: a copy of {}, {length} bytes", out.display(), config.store);
+    Ok(())
+}
+
+fn put_back(config: &Config, from: &Path, identity: &Path) -> Result<()> {
+    runtime()?.block_on(backup::restore(&config.store, from, identity))?;
+    println!("{}: restored from {}", config.store, from.display());
+    println!(
+        "it is as old as the copy: when the agent starts, it compares it with the enclave before it signs"
+    );
+    Ok(())
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .context("cannot start the runtime")
 }

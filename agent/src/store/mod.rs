@@ -6,6 +6,7 @@
 
 mod answer;
 mod audit;
+pub mod backup;
 mod database;
 mod demand;
 mod error;

@@ -4,6 +4,7 @@
 //! pass. Everything above speaks of rows and values.
 
 pub(crate) mod postgres;
+pub(crate) mod snapshot;
 pub(crate) mod sql;
 pub(crate) mod sqlite;
 mod value;

@@ -370,6 +370,15 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<(), StoreError>
     Ok(())
 }
 
+/// Whether there is a schema of the store's name, also an empty one.
+pub(crate) async fn has_schema(options: PgConnectOptions) -> Result<bool, StoreError> {
+    let mut connection = connect(&plain(options)).await?;
+    let sql = "SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = 'sealstone'";
+    let rows = raw(&mut connection, sql.to_owned()).await?;
+    let _ = connection.close().await;
+    rows.first().map_or(Ok(true), |row| Ok(row.int(0)? > 0))
+}
+
 /// The schema's version; 0 if there is none.
 async fn version(connection: &mut PgConnection) -> Result<i64, StoreError> {
     let sql = "SELECT count(*), count(*) FILTER (WHERE c.relname = 'version') FROM pg_class c \

@@ -59,7 +59,7 @@ pub(crate) struct Sqlite {
 
 /// The store's lock. Held for as long as the store is open; the system drops it with the process.
 #[derive(Debug)]
-struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
@@ -170,7 +170,9 @@ fn options(path: &Path, cache_kib: i64) -> SqliteConnectOptions {
         .pragma("journal_size_limit", WAL_BYTES_KEPT.to_string())
         .disable_statement_logging()
 }
-fn lock(path: &Path) -> Result<Lock, StoreError> {
+
+/// Makes this process the only one that may write to the store, or make it.
+pub(crate) fn lock(path: &Path) -> Result<Lock, StoreError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
     let file = OpenOptions::new()
@@ -190,7 +192,7 @@ fn lock(path: &Path) -> Result<Lock, StoreError> {
 }
 
 /// `SQLITE_NOTADB` and `SQLITE_CANTOPEN` (<https://www.sqlite.org/rescode.html>).
-fn not_a_store(path: &Path, error: sqlx::Error) -> StoreError {
+pub(super) fn not_a_store(path: &Path, error: sqlx::Error) -> StoreError {
     let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
     match code.as_deref() {
         Some("26") => StoreError::NotAStore {
@@ -204,7 +206,7 @@ fn not_a_store(path: &Path, error: sqlx::Error) -> StoreError {
     }
 }
 
-async fn identify(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
+pub(super) async fn identify(connection: &mut SqliteConnection, path: &Path) -> Result<(), StoreError> {
     let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
         .fetch_one(&mut *connection)
         .await

@@ -2,36 +2,39 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use sealstone_attestation::Algorithm;
-use sealstone_swtpm_tests::Node;
-use sealstone_swtpm_tests::node::sign_body;
+use serde_json::Value;
 
 use crate::measure::{histogram, micros};
-use crate::primitive::MESSAGE;
 
 /// Nonces are spent for good, so they go on from one measurement to the next.
 static NONCE: AtomicU64 = AtomicU64::new(0);
 
 /// Keeps `depth` requests under way for `span`, each on its own connection; latencies in microseconds.
-pub(crate) fn drive(node: &Node, algorithm: Algorithm, depth: usize, span: Duration) -> Histogram<u64> {
-    let socket = node.socket();
+pub(crate) fn drive(
+    socket: &Path,
+    depth: usize,
+    span: Duration,
+    body: &(dyn Fn(u64) -> Value + Sync),
+) -> Histogram<u64> {
     let end = Instant::now() + span;
     let parts: Vec<Histogram<u64>> = thread::scope(|scope| {
         let clients: Vec<_> = (0..depth)
             .map(|_| {
                 scope.spawn(|| {
-                    let stream = UnixStream::connect(&socket).unwrap();
+                    let stream = UnixStream::connect(socket).unwrap();
                     let mut connection = BufReader::new(stream);
                     let mut latencies = histogram();
                     while Instant::now() < end {
                         let nonce = NONCE.fetch_add(1, Ordering::Relaxed);
+                        let body = body(nonce).to_string();
                         let began = Instant::now();
-                        sign(&mut connection, algorithm, nonce);
+                        post(&mut connection, "/v1/sign", &body);
                         latencies.record(micros(began.elapsed())).unwrap();
                     }
                     latencies
@@ -47,10 +50,10 @@ pub(crate) fn drive(node: &Node, algorithm: Algorithm, depth: usize, span: Durat
     latencies
 }
 
-fn sign(connection: &mut BufReader<UnixStream>, algorithm: Algorithm, nonce: u64) {
-    let body = sign_body(algorithm.name(), nonce, &MESSAGE).to_string();
+/// One request that must succeed.
+pub(crate) fn post(connection: &mut BufReader<UnixStream>, path: &str, body: &str) {
     let request = format!(
-        "POST /v1/sign HTTP/1.1\r\nhost: agent\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nhost: agent\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     );
     connection.get_mut().write_all(request.as_bytes()).unwrap();

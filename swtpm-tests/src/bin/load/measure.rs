@@ -59,6 +59,36 @@ impl Sample {
     }
 }
 
+/// Two measurements of the bare thing, around one of the whole.
+pub(crate) struct Beside {
+    pub(crate) before: Histogram<u64>,
+    pub(crate) after: Histogram<u64>,
+    pub(crate) span: Duration,
+}
+
+impl Beside {
+    pub(crate) fn heading(what: &str) {
+        println!(
+            "{what:<28}{:>9}{:>9}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU agent/enclave",
+            "bare/s", "again/s", "whole/s", "ratio", "p50 us", "p99 us", "bare p50"
+        );
+    }
+
+    pub(crate) fn print(&self, name: &str, whole: &Sample) {
+        let (before, after) = (rate(self.before.len(), self.span), rate(self.after.len(), self.span));
+        let reached = rate(whole.latencies.len(), self.span);
+        println!(
+            "{name:<28}{before:>9.0}{after:>9.0}{reached:>9.0}{:>9.2}{:>10}{:>10}{:>10}   {:.0} % / {:.0} %",
+            reached / ((before + after) / 2.0),
+            whole.latencies.value_at_quantile(0.5),
+            whole.latencies.value_at_quantile(0.99),
+            self.before.value_at_quantile(0.5),
+            whole.agent,
+            whole.enclave
+        );
+    }
+}
+
 /// A histogram of microseconds.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new(3).unwrap()

@@ -1,0 +1,208 @@
+//! The store's own work alone: the calls that a signature or a rotation makes of it, as many under way, without HTTP,
+//! policy and enclave.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use hdrhistogram::Histogram;
+use sealstone_agent::config::store::StoreConfig;
+use sealstone_agent::store::{
+    Answer, AssetEpoch, AuditRow, Demand, NonceKey, Reserve, Reserved, ReservedKey, Sender, Store,
+};
+use sealstone_attestation::{
+    Algorithm, Binding, KeyId, PublicKey, Receipt, ReceiptHash, RequestDigest, SessionId, Signature64,
+    SignedReceipt, UnixTime,
+};
+use sealstone_wire::{Epoch, PathText};
+use sha2::{Digest, Sha256};
+
+use crate::measure::{histogram, micros};
+
+/// The era of what is signed.
+const ERA: u64 = 7;
+
+/// Bytes of a record: as long as those of signatures.
+const LEAF: usize = 640;
+
+/// A generator, compressed: any public key does.
+const PUBLIC_KEY: [u8; 33] = [
+    0x03, 0x6b, 0x17, 0xd1, 0xf2, 0xe1, 0x2c, 0x42, 0x47, 0xf8, 0xbc, 0xe6, 0xe5, 0x63, 0xa4, 0x40, 0xf2,
+    0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4, 0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2, 0x96,
+];
+
+/// A store with assets, in an era.
+pub(crate) struct Bare {
+    store: Store,
+    /// Nonces, sequences and epochs are spent for good, so they go on from one measurement to the next.
+    next: AtomicU64,
+    epochs: Vec<AtomicU64>,
+}
+
+impl Bare {
+    pub(crate) async fn open(config: &StoreConfig, assets: usize) -> Arc<Self> {
+        let store = Store::open(config, "node-1").await.unwrap();
+        store.begin_era(ERA, now()).await.unwrap();
+        for asset in 0..assets {
+            assert!(store.begin_epoch(epoch(asset, 0), record("asset_created")).await.unwrap());
+        }
+        let epochs = (0..assets).map(|_| AtomicU64::new(1)).collect();
+        Arc::new(Self { store, next: AtomicU64::new(1), epochs })
+    }
+
+    /// Keeps `depth` signatures under way for `span`; latencies in microseconds.
+    pub(crate) async fn sign(
+        self: &Arc<Self>,
+        depth: usize,
+        span: Duration,
+        demands: &[Demand],
+    ) -> Histogram<u64> {
+        let end = Instant::now() + span;
+        let tasks: Vec<_> = (0..depth)
+            .map(|_| {
+                let (this, demands) = (Arc::clone(self), demands.to_vec());
+                tokio::spawn(async move {
+                    let mut latencies = histogram();
+                    while Instant::now() < end {
+                        let began = Instant::now();
+                        this.one(&demands).await;
+                        latencies.record(micros(began.elapsed())).unwrap();
+                    }
+                    latencies
+                })
+            })
+            .collect();
+        let mut latencies = histogram();
+        for task in tasks {
+            latencies.add(task.await.unwrap()).unwrap();
+        }
+        latencies
+    }
+
+    async fn one(&self, demands: &[Demand]) {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let request = RequestDigest::of(&number.to_be_bytes());
+        let reserve = Reserve {
+            nonce: NonceKey { chain_id: 1, sender: Sender::asset(&text("acme"), &asset(0)), nonce: number },
+            request,
+            key: ReservedKey::Asset { epoch: Epoch(0) },
+            epoch_named: false,
+            client: "uid:0".to_owned(),
+            idempotency: None,
+            policy: Some([5; 32]),
+            demands: demands.to_vec(),
+            now_ms: now_ms(),
+            refusal: record("refused"),
+        };
+        let Reserved::Fresh { id } = self.store.reserve(reserve).await.unwrap() else {
+            panic!("the nonce is new")
+        };
+        let receipt = Receipt {
+            sequence: number,
+            era: ERA,
+            previous: ReceiptHash::from_bytes([1; 32]),
+            request,
+            key_id: KeyId::from_bytes([2; 32]),
+            epoch: 0,
+            binding: Binding::from_bytes([3; 32]),
+            session: SessionId::from_bytes([4; 16]),
+            time: now(),
+            signature: Signature64::from_bytes([5; 64]),
+        };
+        let audit = AuditRow { request: Some(*request.as_bytes()), ..record("signed") };
+        let receipt = SignedReceipt { receipt, report_signature: Signature64::from_bytes([6; 64]) };
+        let answer = Answer {
+            reservation: id,
+            receipt,
+            public_key: public_key(),
+            digest: [7; 32],
+            recovery_id: None,
+            attested_until: now(),
+            audit,
+        };
+        self.store.answer(answer).await.unwrap();
+    }
+
+    /// Begins epochs of `depth` assets for `span`, each asset's one after the other; latencies in microseconds.
+    pub(crate) async fn rotate(self: &Arc<Self>, depth: usize, span: Duration) -> Histogram<u64> {
+        let end = Instant::now() + span;
+        let tasks: Vec<_> = (0..depth)
+            .map(|asset| {
+                let this = Arc::clone(self);
+                tokio::spawn(async move {
+                    let mut latencies = histogram();
+                    while Instant::now() < end {
+                        let number = this.epochs[asset].fetch_add(1, Ordering::Relaxed);
+                        let began = Instant::now();
+                        assert!(
+                            this.store.begin_epoch(epoch(asset, number), record("rotated")).await.unwrap()
+                        );
+                        latencies.record(micros(began.elapsed())).unwrap();
+                    }
+                    latencies
+                })
+            })
+            .collect();
+        let mut latencies = histogram();
+        for task in tasks {
+            latencies.add(task.await.unwrap()).unwrap();
+        }
+        latencies
+    }
+
+    pub(crate) async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+fn epoch(number: usize, epoch: u64) -> AssetEpoch {
+    AssetEpoch {
+        tenant: text("acme"),
+        asset: asset(number),
+        algorithm: Algorithm::Es256,
+        epoch: Epoch(epoch),
+        binding: Binding::from_bytes([3; 32]),
+        key_id: public_key().key_id(),
+        public_key: public_key(),
+        since: now(),
+        retired_at: None,
+    }
+}
+
+fn record(kind: &str) -> AuditRow {
+    let leaf = vec![b'x'; LEAF];
+    let leaf_hash = Sha256::new().chain_update([0]).chain_update(&leaf).finalize().into();
+    AuditRow {
+        time_ms: now_ms(),
+        kind: kind.to_owned(),
+        code: None,
+        tenant: Some("acme".to_owned()),
+        sender: Some("asset-0".to_owned()),
+        client: Some("uid:0".to_owned()),
+        request: None,
+        key_id: Some([2; 32]),
+        epoch: Some(0),
+        leaf,
+        leaf_hash,
+    }
+}
+
+fn asset(number: usize) -> PathText {
+    text(&format!("asset-{number}"))
+}
+
+fn text(text: &str) -> PathText {
+    text.try_into().unwrap()
+}
+
+fn public_key() -> PublicKey {
+    PublicKey::from_bytes(Algorithm::Es256, &PUBLIC_KEY).unwrap()
+}
+
+fn now() -> UnixTime {
+    UnixTime::from_secs(now_ms() / 1000)
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis().try_into().unwrap()
+}
