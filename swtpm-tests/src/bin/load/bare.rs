@@ -92,7 +92,7 @@ impl Bare {
             policy: Some([5; 32]),
             demands: demands.to_vec(),
             now_ms: now_ms(),
-            refusal: record("refused"),
+            refusal: record("refused").into(),
         };
         let Reserved::Fresh { id } = self.store.reserve(reserve).await.unwrap() else {
             panic!("the nonce is new")
