@@ -94,7 +94,7 @@ impl Place {
     }
 
     /// Takes the node's store away, as a lost disk does, and puts the copy in its place.
-    fn replace(&mut self, copy: &str, identity: &str) {
+    fn replace(&self, copy: &str, identity: &str) {
         match &self.server {
             None => {
                 for suffix in ["", "-wal", "-shm"] {
