@@ -62,7 +62,7 @@ pub(super) enum Verb {
     CheckProof {
         /// The proof (c2sp.org/tlog-proof)
         file: PathBuf,
-        /// The enclave's report key: 64 hex digits, or a verifier key <name>+<id>+<key>
+        /// The enclave's report key: 64 hex digits, or a verifier key `<name>+<id>+<key>`
         #[arg(long)]
         key: ReportKey,
     },

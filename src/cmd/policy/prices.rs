@@ -20,7 +20,7 @@ use crate::output::{Answer, fields, shown};
 pub(in crate::cmd) enum Verb {
     /// Sign a list of prices, or add a signature to one that is signed already
     ///
-    /// docs/policy.md describes the list. The key is one of those that the policy's [prices] names.
+    /// docs/policy.md describes the list. The key is one of those that the policy's `[prices]` names.
     #[command(after_help = "Examples:\n  \
             sealstone policy prices sign prices.json --key pricer.key -o prices.envelope\n  \
             sealstone policy prices sign prices.envelope --key second.key -o prices.envelope")]
