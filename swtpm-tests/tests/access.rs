@@ -77,10 +77,6 @@ impl Scene {
             server.certificate, server.key, authority.certificate, revoked
         );
         node.edit("agent.toml", |text| text.replace("[store]\n", &section));
-        // What the clients of another tenant sign is no business of the policy here.
-        node.edit("policy.toml", |text| {
-            format!("{text}\n[[senders]]\ntenant = \"other\"\nasset = \"*\"\nchains = [\"none\"]\nallow_opaque = true\n")
-        });
         node.start_enclave();
         node.start_agent();
         let _ = node.approve_first();

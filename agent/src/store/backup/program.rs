@@ -127,7 +127,8 @@ fn command(name: &str, options: &PgConnectOptions) -> Command {
             _ => continue,
         };
         trusted |= variable == "PGSSLROOTCERT";
-        command.env(variable, &*value);
+        // A certificate is shown as the file that it is read from.
+        command.env(variable, value.strip_prefix("file: ").unwrap_or(&value));
     }
     if !trusted {
         command.env("PGSSLROOTCERT", CERTIFICATES);
