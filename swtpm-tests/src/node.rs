@@ -337,8 +337,10 @@ impl Node {
     /// Waits until the node says that it is ready, or that it is not.
     pub fn await_ready(&self, ready: bool) {
         until(if ready { "the node to be ready" } else { "the node to be not ready" }, || {
-            let status = self.try_get("/v1/status")?;
-            (status.json()["ready"] == json!(ready)).then_some(())
+            let status = self.try_get("/v1/status")?.json();
+            // A manifest that was just applied has ended the session, which the agent learns a moment later.
+            let attested = status["enclave"]["phase"] == json!("attested");
+            (status["ready"] == json!(ready) && (attested || !ready)).then_some(())
         });
     }
 
