@@ -14,10 +14,11 @@ pub(crate) fn policy(sanctions: &str, definitions: &str, entries: &str) -> Strin
     )
 }
 
-/// An entry for payments of USDC by an asset of tenant `acme`, with these rules.
+/// An entry for payments of USDC by an asset of tenant `acme`, for the fee of each, with these rules.
 pub(crate) fn entry(asset: &str, rules: &str) -> String {
     format!(
-        "[[senders]]\ntenant = \"acme\"\nasset = \"{asset}\"\nchains = [\"ethereum\"]\ncurrencies = [\"USDC\"]\n{rules}\n\n"
+        "[[senders]]\ntenant = \"acme\"\nasset = \"{asset}\"\nchains = [\"ethereum\"]\ncurrencies = [\"USDC\"]\n\
+         fee = {{ ETH = \"10000000\" }}\n{rules}\n\n"
     )
 }
 
