@@ -33,7 +33,7 @@ allow_old_epochs = true
 [[senders]]
 tenant = "other"
 asset = "*"
-chains = ["one"]
+chains = ["none", "one"]
 allow_opaque = true
 
 [[senders]]
