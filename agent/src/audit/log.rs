@@ -1,6 +1,6 @@
 //! The node's log as its tree: tiles and bundles of records in the C2SP formats, read from the store.
 
-use sealstone_attestation::audit::{EntryBundle, Frontier, TILE_WIDTH, Tile, TreeHash};
+use sealstone_attestation::audit::{EntryBundle, Frontier, TILE_WIDTH, Tile, TreeHash, root_of_row};
 
 use crate::store::{Store, StoreError};
 
@@ -35,7 +35,7 @@ impl Log {
         }
         let mut hashes = Vec::new();
         for index in first..first + tile.width() {
-            hashes.push(root_of(self.whole(tile.level() - 1, index).await?));
+            hashes.push(root_of_row(self.whole(tile.level() - 1, index).await?));
         }
         Ok(hashes)
     }
@@ -74,7 +74,7 @@ impl Log {
             let tile = Tile::of_tree(size, tile_level, first / TILE_WIDTH).ok_or_else(corrupt)?;
             let start = usize::try_from(first % TILE_WIDTH).map_err(|_| corrupt())?;
             let row = self.tile(&tile).await?;
-            hashes.push(root_of(row.get(start..start + (1 << within)).ok_or_else(corrupt)?.to_vec()));
+            hashes.push(root_of_row(row.get(start..start + (1 << within)).ok_or_else(corrupt)?.to_vec()));
             covered += 1 << level;
         }
         Frontier::from_parts(size, hashes).map_err(|_| corrupt())
@@ -84,16 +84,10 @@ impl Log {
         let missing = || StoreError::Corrupt { expected: "a tile of the audit log" };
         let level = u8::try_from(level).map_err(|_| missing())?;
         let bytes = self.0.audit_tile(level, index).await?.ok_or_else(missing)?;
-        Ok(bytes.as_chunks().0.iter().copied().map(TreeHash::from_bytes).collect())
+        let (hashes, rest) = bytes.as_chunks();
+        if hashes.len() as u64 != TILE_WIDTH || !rest.is_empty() {
+            return Err(missing());
+        }
+        Ok(hashes.iter().copied().map(TreeHash::from_bytes).collect())
     }
-}
-
-/// The root over a row of hashes, as many as a power of two.
-fn root_of(mut row: Vec<TreeHash>) -> TreeHash {
-    // Each turn halves the row.
-    while row.len() > 1 {
-        row =
-            row.as_chunks::<2>().0.iter().map(|[left, right]| TreeHash::of_children(*left, *right)).collect();
-    }
-    row.first().copied().unwrap_or_else(TreeHash::empty)
 }

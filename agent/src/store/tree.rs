@@ -3,7 +3,7 @@
 //! RFC 9162 hashing in tiles of 256 hashes (C2SP tlog-tiles). A tile that is full is written with the record that
 //! filled it; what is not full is here, and is read back from the records and tiles when the store is opened.
 
-use sha2::{Digest, Sha256};
+use sealstone_attestation::audit::{TreeHash, root_of_row};
 
 use super::StoreError;
 use super::database::{Connection, values};
@@ -102,20 +102,15 @@ fn root_of_tile(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
     Ok(root(hashes))
 }
 
-/// The root over a full tile: pairs, until one is left.
+/// The root over a full tile.
 fn root(hashes: &[[u8; 32]]) -> [u8; 32] {
-    let mut hashes = hashes.to_vec();
-    while hashes.len() > 1 {
-        hashes = hashes
-            .chunks(2)
-            .map(|pair| Sha256::new().chain_update([1]).chain_update(pair.concat()).finalize().into())
-            .collect();
-    }
-    hashes[0]
+    *root_of_row(hashes.iter().copied().map(TreeHash::from_bytes).collect()).as_bytes()
 }
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::*;
 
     #[test]

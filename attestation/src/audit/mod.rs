@@ -30,6 +30,6 @@ pub use prove::{prove_consistency, prove_inclusion};
 pub use record::{KindError, Reason, ReceiptReference, Record, RecordError, RecordKind};
 pub use tile::{EntryBundle, TILE_WIDTH, Tile, TileError, tiled_node};
 pub use tile_writer::{LogFile, TileWriter};
-pub use tree::{Frontier, ProofError, TreeError, verify_consistency, verify_inclusion};
+pub use tree::{Frontier, ProofError, TreeError, root_of_row, verify_consistency, verify_inclusion};
 
 pub use crate::digest::{LeafHash, TreeHash};

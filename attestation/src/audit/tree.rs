@@ -133,7 +133,11 @@ pub(super) fn join(hashes: &[TreeHash]) -> TreeHash {
 }
 
 /// The root over a whole row of hashes: as many as a power of two, and at least one.
-pub(super) fn root_of_row(mut hashes: Vec<TreeHash>) -> TreeHash {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn root_of_row(mut hashes: Vec<TreeHash>) -> TreeHash {
     // Each turn halves the row.
     while hashes.len() > 1 {
         hashes = hashes.chunks(2).map(join).collect();
