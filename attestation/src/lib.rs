@@ -14,6 +14,9 @@ mod clock;
 mod digest;
 mod dsse;
 mod encoding;
+#[cfg(feature = "endorsement")]
+pub mod endorsement;
+mod enrolment;
 mod evidence;
 mod manifest;
 mod nonce;
@@ -40,6 +43,7 @@ pub use digest::{
 };
 pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature};
 pub use encoding::{HexBytes, HexError, TooLong, lp};
+pub use enrolment::{EnrolmentError, EnrolmentRecord, VerifiedEnrolment};
 pub use evidence::{Base64Bytes, Evidence, EvidenceError};
 pub use manifest::{
     checked::Manifest,
@@ -60,10 +64,12 @@ pub use report::{BuildInfo, Protection, Report, ReportError, VerifiedReport};
 pub use statement::{Purpose, UnknownPurpose, statement};
 pub use time::{TimeError, UnixTime};
 pub use tpm::{
+    credential::{Credential, CredentialError},
     key_check::KeyFlaw,
     name::TpmName,
     public_area::{KeyScheme, PublicArea, PublicAreaError, TpmKey},
     quote::{Quote, QuoteError},
     selection::{PcrSelection, SelectedBank, SelectionError},
+    sharing::{SharedSecret, SharingError, SharingKey, SharingPurpose},
     signature::{SignatureError, SignatureKind, SignatureScheme, TpmSignature, TpmSignatureError},
 };

@@ -6,7 +6,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 use tpm2_protocol::{
     TpmUnmarshal,
-    data::{TpmAlgId, TpmEccCurve, TpmtPublic, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms},
+    data::{
+        TpmAlgId, TpmEccCurve, TpmtPublic, TpmtSymDefObject, TpmuAsymScheme, TpmuPublicId, TpmuPublicParms,
+        TpmuSymKeyBits, TpmuSymMode,
+    },
 };
 
 use crate::{
@@ -37,6 +40,7 @@ pub struct PublicArea {
     name_algorithm: HashAlgorithm,
     attributes: u32,
     scheme: KeyScheme,
+    symmetric_bits: Option<u16>,
     key: TpmKey,
 }
 
@@ -105,14 +109,14 @@ impl PublicArea {
         let Some(name) = TpmName::of(name_algorithm, bytes) else {
             return Err(name_refused);
         };
-        let (key, scheme) = match (&public.parameters, &public.unique) {
+        let (key, scheme, symmetric) = match (&public.parameters, &public.unique) {
             (TpmuPublicParms::Rsa(parameters), TpmuPublicId::Rsa(modulus)) => {
                 let exponent = match parameters.exponent.value() {
                     0 => DEFAULT_EXPONENT,
                     exponent => exponent,
                 };
                 let key = rsa_key(parameters.key_bits.value(), modulus, exponent)?;
-                (key, key_scheme(parameters.scheme.scheme, &parameters.scheme.details))
+                (key, key_scheme(parameters.scheme.scheme, &parameters.scheme.details), parameters.symmetric)
             }
             (TpmuPublicParms::Ecc(parameters), TpmuPublicId::Ecc(point)) => {
                 let key = match parameters.curve_id {
@@ -120,14 +124,15 @@ impl PublicArea {
                     TpmEccCurve::NistP384 => p384_key(&point.x, &point.y)?,
                     other => return Err(PublicAreaError::Curve { found: other.value() }),
                 };
-                (key, key_scheme(parameters.scheme.scheme, &parameters.scheme.details))
+                (key, key_scheme(parameters.scheme.scheme, &parameters.scheme.details), parameters.symmetric)
             }
             _ => {
                 return Err(PublicAreaError::KeyType { found: public.object_type.value() });
             }
         };
         let attributes = public.object_attributes.bits();
-        Ok(Self { bytes: bytes.to_vec(), name, name_algorithm, attributes, scheme, key })
+        let symmetric_bits = cfb_key_bits(&symmetric);
+        Ok(Self { bytes: bytes.to_vec(), name, name_algorithm, attributes, scheme, symmetric_bits, key })
     }
 
     /// TPMT_PUBLIC, as received.
@@ -164,6 +169,12 @@ impl PublicArea {
     #[must_use]
     pub fn scheme(&self) -> KeyScheme {
         self.scheme
+    }
+
+    /// Bits of the AES key with which this key, a restricted decryption key, protects what is below it in CFB mode; `None`
+    /// for any other protection.
+    pub(crate) fn symmetric_bits(&self) -> Option<u16> {
+        self.symmetric_bits
     }
 
     /// The qualified name of this key under a parent of that qualified name.
@@ -217,6 +228,13 @@ fn padded<const N: usize>(coordinate: &[u8]) -> Result<[u8; N], PublicAreaError>
     let start = N.checked_sub(coordinate.len()).ok_or(PublicAreaError::NotOnCurve)?;
     bytes[start..].copy_from_slice(coordinate);
     Ok(bytes)
+}
+
+fn cfb_key_bits(symmetric: &TpmtSymDefObject) -> Option<u16> {
+    match (symmetric.key_bits, symmetric.mode) {
+        (TpmuSymKeyBits::Aes(bits), TpmuSymMode::Aes(TpmAlgId::Cfb)) => Some(bits.value()),
+        _ => None,
+    }
 }
 
 fn key_scheme(scheme: TpmAlgId, details: &TpmuAsymScheme) -> KeyScheme {

@@ -1,0 +1,282 @@
+//! From a certificate of an endorsement key to a root that its reader pinned.
+
+use std::fmt;
+
+use certval::{
+    CertificateChain, CertificationPath, CertificationPathResults, CertificationPathSettings, PDVCertificate,
+    PDVTrustAnchorChoice, PkiEnvironment, TimeOfInterest, get_subject_public_key_info_from_trust_anchor,
+    get_trust_anchor_name, parse_cert, validate_path_rfc5280,
+};
+use thiserror::Error;
+use x509_cert::{der::Encode, name::Name};
+
+use super::{certificate::EkCertificate, pem, signatures};
+use crate::{
+    KeyFlaw, PublicArea, Sha256Digest, TpmKey, UnixTime, Verdict,
+    appraisal::verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    tpm::key_check::check_strength,
+};
+
+/// Every check of an endorsement key's certificate, in order.
+static EK_CHECKS: [CheckSpec; 4] =
+    [mandatory("ek.chain"), mandatory("ek.usage"), mandatory("ek.strength"), if_asked("ek.key")];
+
+/// Certificates of one kind: all vendors together have some two hundred.
+const PINNED_MAX: usize = 4096;
+
+/// Bytes of a file: all vendors' certificates together take half of it.
+const FILE_MAX: usize = 1024 * 1024;
+
+/// Authorities between a key and a pinned root: vendors have one or two.
+const DEPTH_MAX: usize = 4;
+
+/// Paths that are tried: authorities of one name differ by key, and each vendor has a handful.
+const PATHS_MAX: usize = 64;
+
+/// Certificates of vendors, as their reader chose them.
+#[derive(Clone, Default)]
+pub struct PinnedCertificates {
+    roots: Vec<PDVTrustAnchorChoice>,
+    intermediates: Vec<PDVCertificate>,
+}
+
+impl PinnedCertificates {
+    /// Nobody is trusted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Trusts every certificate of a file, PEM or DER. Whatever is named here is a root: nothing above it is looked at, nor
+    /// its own time of validity. That also serves intermediates whose own signature rests on SHA-1.
+    ///
+    /// # Errors
+    /// [`PinnedError`] when the file holds no certificate or one that cannot be read.
+    pub fn add_roots(&mut self, file: &[u8]) -> Result<usize, PinnedError> {
+        let certificates = read_all(file, self.roots.len())?;
+        for der in &certificates {
+            let root = PDVTrustAnchorChoice::create(der, "")
+                .map_err(|error| PinnedError::Malformed(error.to_string()))?;
+            self.roots.push(root);
+        }
+        Ok(certificates.len())
+    }
+
+    /// Makes the certificates of a file, PEM or DER, available between keys and roots. They are not trusted.
+    ///
+    /// # Errors
+    /// [`PinnedError`] when the file holds no certificate, one that cannot be read, or too many.
+    pub fn add_intermediates(&mut self, file: &[u8]) -> Result<usize, PinnedError> {
+        let certificates = read_all(file, self.intermediates.len())?;
+        for der in &certificates {
+            let certificate =
+                parse_cert(der, "").map_err(|error| PinnedError::Malformed(error.to_string()))?;
+            self.intermediates.push(certificate);
+        }
+        Ok(certificates.len())
+    }
+
+    /// Every path by names from a certificate up to a root, shortest first, to be validated.
+    fn candidates(&self, target: &PDVCertificate) -> Vec<(usize, CertificateChain)> {
+        let mut found = Vec::new();
+        // From the target upwards; a whole path is turned round, because validation begins at the root.
+        let mut open: Vec<Vec<usize>> = vec![Vec::new()];
+        for _ in 0..=DEPTH_MAX {
+            let mut longer = Vec::new();
+            for path in open {
+                let top = path.last().map_or(target, |&index| &self.intermediates[index]);
+                let issuer = top.decoded().tbs_certificate().issuer();
+                let roots = self.roots.iter().enumerate().filter(|(_, root)| name_of(root) == Some(issuer));
+                for (root, _) in roots {
+                    let chain = path.iter().rev().map(|&index| self.intermediates[index].clone()).collect();
+                    found.push((root, chain));
+                }
+                let above = self.intermediates.iter().enumerate().filter(|(index, certificate)| {
+                    certificate.decoded().tbs_certificate().subject() == issuer && !path.contains(index)
+                });
+                longer.extend(above.map(|(index, _)| [path.as_slice(), &[index]].concat()));
+                if found.len() >= PATHS_MAX || longer.len() >= PATHS_MAX {
+                    break;
+                }
+            }
+            open = longer;
+        }
+        found.truncate(PATHS_MAX);
+        found
+    }
+}
+
+impl fmt::Debug for PinnedCertificates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "PinnedCertificates({} roots, {} intermediates)",
+            self.roots.len(),
+            self.intermediates.len()
+        )
+    }
+}
+
+fn name_of(root: &PDVTrustAnchorChoice) -> Option<&Name> {
+    get_trust_anchor_name(root.decoded()).ok()
+}
+
+/// The certificates of a file, DER each, exactly as they were signed.
+fn read_all(file: &[u8], already: usize) -> Result<Vec<Vec<u8>>, PinnedError> {
+    if file.len() > FILE_MAX {
+        return Err(PinnedError::TooLong { found: file.len() });
+    }
+    let certificates = match pem::certificates(file) {
+        Some(read) => read.map_err(PinnedError::Malformed)?,
+        None => vec![file.to_vec()],
+    };
+    if certificates.is_empty() {
+        return Err(PinnedError::Empty);
+    }
+    let found = already + certificates.len();
+    if found > PINNED_MAX {
+        return Err(PinnedError::TooMany { found });
+    }
+    Ok(certificates)
+}
+
+/// Appraises a vendor's certificate: is it of an endorsement key, does it chain to a pinned root as of `now`, is its key sound,
+/// and is it the key of `ek` when one is given.
+#[must_use]
+pub fn appraise_ek(
+    certificate: &EkCertificate,
+    pinned: &PinnedCertificates,
+    ek: Option<&PublicArea>,
+    now: UnixTime,
+) -> Verdict {
+    let mut list = Checklist::new(&[&EK_CHECKS]);
+    let path = path(certificate, pinned, now).map(|Path { between, root }| {
+        let issuer = certificate.issuer();
+        format!("issued by {issuer:?}, {between} certificates below the root with the key {root}")
+    });
+    list.record("ek.chain", path);
+    list.record("ek.usage", usage(certificate));
+    list.record(
+        "ek.strength",
+        check_strength(certificate.key())
+            .map(|()| described(certificate.key()))
+            .map_err(|flaw: KeyFlaw| flaw.to_string()),
+    );
+    match ek {
+        None => list.not_applicable("ek.key", "no endorsement key was given"),
+        Some(ek) => list.record("ek.key", same_key(certificate, ek)),
+    }
+    for tolerance in certificate.tolerances() {
+        list.warn(format!("the certificate was read with a liberty: {tolerance}"));
+    }
+    list.verdict()
+}
+
+/// RFC 5280, section 6: the first path that validates.
+fn path(certificate: &EkCertificate, pinned: &PinnedCertificates, now: UnixTime) -> Result<Path, String> {
+    if pinned.roots.is_empty() {
+        return Err("expected at least one pinned root, found none".to_owned());
+    }
+    let target = parse_cert(certificate.as_der(), "").map_err(|error| error.to_string())?;
+    let mut environment = PkiEnvironment::new();
+    environment.add_validate_path_callback(validate_path_rfc5280);
+    environment.add_verify_signature_message_callback(signatures::verify);
+    let mut settings = CertificationPathSettings::new();
+    let time = TimeOfInterest::from_unix_secs(now.as_secs()).map_err(|error| error.to_string())?;
+    settings.set_time_of_interest(time);
+    // Roots are named one by one, not looked up; what they are pinned for does not end with their own validity.
+    settings.set_require_ta_store(false);
+    settings.set_enforce_trust_anchor_validity(false);
+
+    let mut why = format!(
+        "no authority of that name among {} pinned roots and {} intermediates",
+        pinned.roots.len(),
+        pinned.intermediates.len()
+    );
+    for (root, intermediates) in pinned.candidates(&target) {
+        let between = intermediates.len();
+        let root = &pinned.roots[root];
+        let path = CertificationPath::new(root.clone(), intermediates, target.clone());
+        let mut results = CertificationPathResults::new();
+        match environment.validate_path(&environment, &settings, &path, &mut results) {
+            Ok(()) => {
+                let key = get_subject_public_key_info_from_trust_anchor(root.decoded());
+                let key = key.to_der().map_err(|error| error.to_string())?;
+                return Ok(Path { between, root: Sha256Digest::of(&key) });
+            }
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(format!(
+        "expected a path from {:?} (issuer {:?}) to a pinned root as of {now}, found: {why}",
+        certificate.subject(),
+        certificate.issuer(),
+    ))
+}
+
+/// A path that validated.
+struct Path {
+    /// Certificates between the key's and the root.
+    between: usize,
+    /// Over the root's SubjectPublicKeyInfo.
+    root: Sha256Digest,
+}
+
+fn usage(certificate: &EkCertificate) -> Result<String, String> {
+    let usage = certificate.usage();
+    if usage.authority {
+        return Err("expected the certificate of a key, found that of an authority".to_owned());
+    }
+    if !usage.endorsement {
+        return Err("expected the certificate of an endorsement key, found one for other purposes".to_owned());
+    }
+    match usage.secrets {
+        Some(true) => Ok("for encrypting or agreeing on keys".to_owned()),
+        Some(false) => {
+            Err("expected a key for encrypting or agreeing on keys, found one for other uses".to_owned())
+        }
+        None => Ok("not restricted".to_owned()),
+    }
+}
+
+fn same_key(certificate: &EkCertificate, ek: &PublicArea) -> Result<String, String> {
+    if certificate.key() == ek.key() {
+        Ok(format!("of the endorsement key {}", ek.name()))
+    } else {
+        Err(format!(
+            "expected the certificate of the endorsement key {}, found one of another key",
+            ek.name()
+        ))
+    }
+}
+
+fn described(key: &TpmKey) -> String {
+    match key {
+        TpmKey::Rsa { modulus, .. } => format!("RSA of {} bits", modulus.len() * 8),
+        TpmKey::EccP256 { .. } => "NIST P-256".to_owned(),
+        TpmKey::EccP384 { .. } => "NIST P-384".to_owned(),
+    }
+}
+
+/// Why certificates cannot be pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PinnedError {
+    /// Nothing to trust.
+    #[error("expected at least one certificate, found none")]
+    Empty,
+    /// Not certificates.
+    #[error("expected X.509 certificates in PEM or DER, found: {0}")]
+    Malformed(String),
+    /// More than all vendors' certificates.
+    #[error("expected a file of at most {FILE_MAX} bytes, found {found}")]
+    TooLong {
+        /// Bytes given.
+        found: usize,
+    },
+    /// More than all vendors have.
+    #[error("expected at most {PINNED_MAX} certificates, found {found}")]
+    TooMany {
+        /// In all.
+        found: usize,
+    },
+}
