@@ -7,6 +7,7 @@ mod audit;
 mod authority;
 mod channel;
 mod doctor;
+mod ek;
 mod init;
 mod key;
 mod lock;
@@ -69,6 +70,8 @@ enum Verb {
     Attest(attest::Args),
     Verify(verify::Args),
     #[command(subcommand)]
+    Ek(ek::Verb),
+    #[command(subcommand)]
     Audit(audit::Verb),
     Status(status::Args),
     Doctor(doctor::Args),
@@ -108,6 +111,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
+        Verb::Ek(verb) => ek::run(verb),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),

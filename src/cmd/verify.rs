@@ -97,6 +97,13 @@ fn manifest_refused(reason: &str) -> Answer {
 }
 
 fn described(verdict: &Verdict) -> String {
+    let mut text = checks_described(verdict);
+    text.push_str(if verdict.accepted() { "accepted\n" } else { "refused\n" });
+    text
+}
+
+/// Every check and warning, a line each.
+pub(super) fn checks_described(verdict: &Verdict) -> String {
     let mut text = String::new();
     for check in verdict.checks() {
         let result = match check.result {
@@ -109,6 +116,5 @@ fn described(verdict: &Verdict) -> String {
     for warning in verdict.warnings() {
         text.push_str(&format!("warning: {}\n", shown(warning)));
     }
-    text.push_str(if verdict.accepted() { "accepted\n" } else { "refused\n" });
     text
 }

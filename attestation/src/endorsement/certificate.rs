@@ -13,7 +13,7 @@ use x509_cert::{
     spki::SubjectPublicKeyInfoOwned,
 };
 
-use super::pem;
+use super::{pem, readable::Readable};
 use crate::{TpmKey, encoding::hex_vec};
 
 /// Bytes of a certificate as it lies in NV storage: real ones take 800 to 1,700, padding included.
@@ -61,7 +61,7 @@ pub(super) mod oid {
 /// An endorsement key's certificate, read but not yet believed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EkCertificate {
-    der: Vec<u8>,
+    readable: Readable,
     key: TpmKey,
     subject: String,
     issuer: String,
@@ -152,11 +152,13 @@ impl EkCertificate {
         let mut tolerances = Vec::new();
         let der = unwrapped(decoded.as_deref().unwrap_or(bytes), &mut tolerances)?;
         let malformed = |error: x509_cert::der::Error| EkCertificateError::Malformed(error.to_string());
-        let certificate = CertificateInner::<Raw>::from_der(der).map_err(malformed)?;
-        if CertificateInner::<Rfc5280>::from_der(der).is_err() || has_odd_serial(&certificate) {
+        let readable = Readable::of(der).map_err(malformed)?;
+        let certificate = CertificateInner::<Raw>::from_der(readable.der()).map_err(malformed)?;
+        let strict = CertificateInner::<Rfc5280>::from_der(der);
+        if strict.is_err() || has_odd_serial(&certificate) {
             tolerances.push(Tolerance::SerialNumber);
         }
-        if certificate.to_der().map_err(malformed)? != der {
+        if certificate.to_der().map_err(malformed)? != readable.der() {
             tolerances.push(Tolerance::NotCanonical);
         }
         let body = certificate.tbs_certificate();
@@ -177,7 +179,7 @@ impl EkCertificate {
         };
         let names = body.get_extension::<SubjectAltName>().map_err(malformed)?;
         Ok(Self {
-            der: der.to_vec(),
+            readable,
             key,
             subject: body.subject().to_string(),
             issuer: body.issuer().to_string(),
@@ -191,13 +193,13 @@ impl EkCertificate {
     /// The certificate alone, DER, as its issuer signed it.
     #[must_use]
     pub fn as_der(&self) -> &[u8] {
-        &self.der
+        &self.readable.signed
     }
 
     /// SHA-256 over [`EkCertificate::as_der`].
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        Sha256::digest(&self.der).into()
+        Sha256::digest(self.as_der()).into()
     }
 
     /// The endorsement key.
@@ -239,6 +241,10 @@ impl EkCertificate {
     pub(super) fn usage(&self) -> Usage {
         self.usage
     }
+
+    pub(super) fn readable(&self) -> &Readable {
+        &self.readable
+    }
 }
 
 impl fmt::Debug for EkCertificate {
@@ -249,7 +255,7 @@ impl fmt::Debug for EkCertificate {
 
 impl Serialize for EkCertificate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        hex_vec::serialize(&self.der, serializer)
+        hex_vec::serialize(self.as_der(), serializer)
     }
 }
 

@@ -8,7 +8,11 @@ use certval::{
     get_trust_anchor_name, parse_cert, validate_path_rfc5280,
 };
 use thiserror::Error;
-use x509_cert::{der::Encode, name::Name};
+use x509_cert::{
+    der::{Encode, asn1::BitString},
+    name::Name,
+    spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned},
+};
 
 use super::{certificate::EkCertificate, pem, signatures};
 use crate::{
@@ -177,10 +181,19 @@ fn path(certificate: &EkCertificate, pinned: &PinnedCertificates, now: UnixTime)
     if pinned.roots.is_empty() {
         return Err("expected at least one pinned root, found none".to_owned());
     }
-    let target = parse_cert(certificate.as_der(), "").map_err(|error| error.to_string())?;
+    let target = parse_cert(certificate.readable().der(), "").map_err(|error| error.to_string())?;
     let mut environment = PkiEnvironment::new();
     environment.add_validate_path_callback(validate_path_rfc5280);
-    environment.add_verify_signature_message_callback(signatures::verify);
+    let readable = certificate.readable().clone();
+    environment.add_verify_signature_message_callback(
+        move |_: &PkiEnvironment,
+              body: &[u8],
+              signature: &BitString,
+              algorithm: &AlgorithmIdentifierOwned,
+              signer: &SubjectPublicKeyInfoOwned| {
+            signatures::verify(readable.signed_body(body), signature, algorithm, signer)
+        },
+    );
     let mut settings = CertificationPathSettings::new();
     let time = TimeOfInterest::from_unix_secs(now.as_secs()).map_err(|error| error.to_string())?;
     settings.set_time_of_interest(time);

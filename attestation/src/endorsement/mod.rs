@@ -8,6 +8,7 @@ mod certificate;
 mod chain;
 mod firmware;
 mod pem;
+mod readable;
 mod signatures;
 
 pub use certificate::{EkCertificate, EkCertificateError, Tolerance, TpmIdentity};

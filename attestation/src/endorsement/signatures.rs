@@ -1,7 +1,7 @@
 //! Signatures on certificates, by the primitives that quotes are verified with. SHA-1 is not among them: a certificate that
 //! rests on it must be pinned itself.
 
-use certval::{Error, PathValidationStatus, PkiEnvironment};
+use certval::{Error, PathValidationStatus};
 use p256::ecdsa::signature::hazmat::PrehashVerifier;
 use rsa::{Pkcs1v15Sign, RsaPublicKey, pkcs1::DecodeRsaPublicKey, traits::PublicKeyParts};
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -17,7 +17,6 @@ const RSA_BITS_MIN: u32 = 2048;
 
 /// Verifies one signature of a path, in the form that the path's validation asks for.
 pub(super) fn verify(
-    _environment: &PkiEnvironment,
     message: &[u8],
     signature: &BitString,
     algorithm: &AlgorithmIdentifierOwned,
