@@ -7,9 +7,6 @@ use thiserror::Error;
 
 use crate::{AuthoritySet, Base64Bytes, Envelope, PublicArea, Sha256Digest, SignaturesError, UnixTime};
 
-/// The one version of the format.
-const FORMAT: u32 = 1;
-
 /// What an enrolling authority found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +37,9 @@ pub struct EnrolmentRecord {
 pub struct VerifiedEnrolment(EnrolmentRecord);
 
 impl EnrolmentRecord {
+    /// The one version of the format.
+    pub const FORMAT: u32 = 1;
+
     /// The media type in its envelope.
     pub const PAYLOAD_TYPE: &'static str = "application/vnd.sealstone.enrolment.v1+json";
 
@@ -64,7 +64,7 @@ impl VerifiedEnrolment {
         any.verify(envelope)?;
         let record: EnrolmentRecord = serde_json::from_slice(&envelope.payload)
             .map_err(|error| EnrolmentError::Malformed(error.to_string()))?;
-        if record.format != FORMAT {
+        if record.format != EnrolmentRecord::FORMAT {
             return Err(EnrolmentError::Format { found: record.format });
         }
         Ok(Self(record))
@@ -93,7 +93,7 @@ pub enum EnrolmentError {
     #[error("expected an enrolment record: {0}")]
     Malformed(String),
     /// A record of another version.
-    #[error("expected an enrolment record of format {FORMAT}, found {found}")]
+    #[error("expected an enrolment record of format {}, found {found}", EnrolmentRecord::FORMAT)]
     Format {
         /// The format.
         found: u32,

@@ -8,6 +8,7 @@ mod authority;
 mod channel;
 mod doctor;
 mod ek;
+mod enroll;
 mod init;
 mod key;
 mod lock;
@@ -72,6 +73,8 @@ enum Verb {
     #[command(subcommand)]
     Ek(ek::Verb),
     #[command(subcommand)]
+    Enroll(enroll::Verb),
+    #[command(subcommand)]
     Audit(audit::Verb),
     Status(status::Args),
     Doctor(doctor::Args),
@@ -112,6 +115,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
         Verb::Ek(verb) => ek::run(verb),
+        Verb::Enroll(verb) => enroll::run(verb, &context),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),

@@ -9,7 +9,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sealstone_attestation::PublicArea;
+use sealstone_attestation::{Credential, PublicArea};
 use tss_esapi::Context;
 use tss_esapi::abstraction::{AsymmetricAlgorithmSelection, ek};
 use tss_esapi::attributes::ObjectAttributesBuilder;
@@ -22,7 +22,7 @@ use tss_esapi::interface_types::key_bits::RsaKeyBits;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
-    CapabilityData, EccPoint, EccScheme, HashScheme, KeyDerivationFunctionScheme, Private, Public,
+    CapabilityData, EccPoint, EccScheme, EncryptedSecret, HashScheme, IdObject, KeyDerivationFunctionScheme, Private, Public,
     PublicBuilder, PublicEccParametersBuilder, PublicKeyRsa, PublicRsaParametersBuilder, RsaExponent,
     RsaScheme, SymmetricDefinition, SymmetricDefinitionObject,
 };
@@ -84,6 +84,37 @@ impl Keys {
         }
         let ek_certificate = certificate::read(context, config.ek)?;
         Ok(Self { ek: ek_area, ak: ak_area, ek_handle, ek_certificate, ak_context })
+    }
+
+    /// Opens a credential that was made for this endorsement key and this attestation key. What is inside proves to its
+    /// maker that both are in one TPM; it is nobody's secret here.
+    pub(super) fn activate(
+        &self,
+        context: &mut Context,
+        config: &TpmConfig,
+        credential: &Credential,
+    ) -> Result<Vec<u8>, Fault> {
+        let garbled = |_| TpmError::Credential;
+        let id_object = IdObject::try_from(credential.id_object.clone()).map_err(garbled)?;
+        let seed = EncryptedSecret::try_from(credential.encrypted_seed.clone()).map_err(garbled)?;
+        let (ek, ek_public, ek_handle) = endorsement_key(context, config.ek)?;
+        let ak = self.load(context)?;
+        let session = endorsement_session(context, &ek_public)?;
+        let opened = context.execute_with_sessions((Some(AuthSession::Password), Some(session), None), |context| {
+            context.activate_credential(ak, ek, id_object, seed).during("TPM2_ActivateCredential")
+        });
+        let secret = opened.map_err(|fault| {
+            let not_ours = [Tss2ResponseCodeKind::Integrity, Tss2ResponseCodeKind::Value, Tss2ResponseCodeKind::Size];
+            if not_ours.into_iter().any(|kind| fault.is(kind)) { TpmError::Credential.into() } else { fault }
+        })?;
+        end(context, session)?;
+        context.flush_context(ak.into()).during("TPM2_FlushContext")?;
+        if ek_handle.is_some() {
+            context.tr_close(&mut ObjectHandle::from(ek)).during("closing the endorsement key")?;
+        } else {
+            context.flush_context(ek.into()).during("TPM2_FlushContext")?;
+        }
+        Ok(secret.to_vec())
     }
 
     /// Loads the attestation key; the caller flushes it.
@@ -250,15 +281,23 @@ fn is_of_kind(public: &Public, kind: AkKind) -> bool {
     }
 }
 
-/// Runs `action` authorised to use the endorsement key: by its empty auth where the template allows that (the
-/// high-range ones), else by the policy of all low-range ones, which is the endorsement hierarchy's auth.
+/// Runs `action` authorised to use the endorsement key.
 fn with_endorsement<T>(
     context: &mut Context,
     ek: &Public,
     action: impl FnOnce(&mut Context) -> Result<T, Fault>,
 ) -> Result<T, Fault> {
+    let session = endorsement_session(context, ek)?;
+    let done = context.execute_with_session(Some(session), action)?;
+    end(context, session)?;
+    Ok(done)
+}
+
+/// What authorises the use of the endorsement key: its empty auth where the template allows that (the high-range ones), else
+/// the policy of all low-range ones, which is the endorsement hierarchy's auth.
+fn endorsement_session(context: &mut Context, ek: &Public) -> Result<AuthSession, Fault> {
     if ek.object_attributes().user_with_auth() {
-        return context.execute_with_session(Some(AuthSession::Password), action);
+        return Ok(AuthSession::Password);
     }
     let session = context
         .execute_without_session(|context| {
@@ -280,9 +319,15 @@ fn with_endorsement<T>(
             context.policy_secret(policy, AuthHandle::Endorsement, empty, no_hash, no_ref, None)
         })
         .during("TPM2_PolicySecret")?;
-    let done = context.execute_with_session(Some(session), action)?;
-    context.flush_context(SessionHandle::from(session).into()).during("TPM2_FlushContext")?;
-    Ok(done)
+    Ok(session)
+}
+
+/// Closes a session that the TPM keeps.
+fn end(context: &mut Context, session: AuthSession) -> Result<(), Fault> {
+    if session == AuthSession::Password {
+        return Ok(());
+    }
+    context.flush_context(SessionHandle::from(session).into()).during("TPM2_FlushContext")
 }
 
 /// The attestation key as it is kept.

@@ -15,7 +15,7 @@ mod worker;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sealstone_attestation::{PcrValues, PublicArea, QuoteEvidence};
+use sealstone_attestation::{Credential, PcrValues, PublicArea, QuoteEvidence};
 use sealstone_wire::api::{Enrolment, TpmStatus};
 use sealstone_wire::request::TpmHints;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -100,6 +100,14 @@ impl Tpm {
     /// See [`TpmError`].
     pub async fn enrolment(&self) -> Result<Enrolment, TpmError> {
         self.call(Worker::enrolment).await
+    }
+
+    /// Opens a credential that an enrolling authority made for this TPM's keys.
+    ///
+    /// # Errors
+    /// See [`TpmError`]; [`TpmError::Credential`] if it was made for others.
+    pub async fn activate(&self, credential: Credential) -> Result<Vec<u8>, TpmError> {
+        self.call(move |worker| worker.activate(&credential)).await
     }
 
     /// Both public keys and the certificate.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sealstone_attestation::{PcrValues, Quote, QuoteEvidence};
+use sealstone_attestation::{Credential, PcrValues, Quote, QuoteEvidence};
 use sealstone_wire::api::Enrolment;
 use sealstone_wire::request::TpmHints;
 use tss_esapi::Context;
@@ -60,6 +60,11 @@ impl Worker {
                 firmware_version: firmware,
             })
         })
+    }
+
+    pub(super) fn activate(&mut self, credential: &Credential) -> Result<Vec<u8>, TpmError> {
+        let config = self.config.clone();
+        self.with_keys(|context, keys| keys.activate(context, &config, credential))
     }
 
     pub(super) fn identity(&mut self) -> Result<Identity, TpmError> {

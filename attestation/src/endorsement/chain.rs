@@ -176,6 +176,12 @@ pub fn appraise_ek(
     list.verdict()
 }
 
+/// The pinned root that a certificate chains to: SHA-256 over its SubjectPublicKeyInfo.
+#[must_use]
+pub fn root_of(certificate: &EkCertificate, pinned: &PinnedCertificates, now: UnixTime) -> Option<Sha256Digest> {
+    path(certificate, pinned, now).ok().map(|path| path.root)
+}
+
 /// RFC 5280, section 6: the first path that validates.
 fn path(certificate: &EkCertificate, pinned: &PinnedCertificates, now: UnixTime) -> Result<Path, String> {
     if pinned.roots.is_empty() {

@@ -284,6 +284,28 @@ pub struct Enrolment {
     pub firmware_version: u64,
 }
 
+/// Body of `POST /v1/enrolment/activate`: a credential (TPM2_ActivateCredential, TPM 2.0 Part 3, section 12.5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct ActivateAsk {
+    /// The content of `TPM2B_ID_OBJECT`, hex.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
+    pub credential: String,
+    /// The content of `TPM2B_ENCRYPTED_SECRET`, hex.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
+    pub encrypted_seed: String,
+}
+
+/// Answer to `POST /v1/enrolment/activate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct Activated {
+    /// What was inside the credential, hex: for the authority that made it.
+    #[cfg_attr(feature = "openapi", schemars(with = "crate::schema::Hex"))]
+    pub secret: String,
+}
+
 /// `GET /v1/status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
