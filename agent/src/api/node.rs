@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use schemars::JsonSchema;
-use sealstone_attestation::Nonce;
-use sealstone_wire::api::Enrolment;
+use sealstone_attestation::{Credential, Nonce};
+use sealstone_wire::api::{ActivateAsk, Activated, Enrolment};
 use sealstone_wire::reply::Status;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,24 @@ pub(super) async fn evidence(
 pub(super) async fn enrolment(State(node): State<Arc<Node>>) -> Result<Json<Enrolment>, Failure> {
     let enrolment = node.tpm.enrolment().await.map_err(AttestError::from)?;
     Ok(Json(enrolment))
+}
+
+pub(super) async fn activate(
+    State(node): State<Arc<Node>>,
+    caller: Caller,
+    Json(ActivateAsk { credential, encrypted_seed }): Json<ActivateAsk>,
+) -> Result<Json<Activated>, Failure> {
+    let bytes = |name: &str, text: &str| {
+        hex::decode(text)
+            .map_err(|_| Failure::new(Code::BadRequest, format!("{name}: expected pairs of hex digits, found others")))
+    };
+    let credential = Credential {
+        id_object: bytes("credential", &credential)?,
+        encrypted_seed: bytes("encrypted_seed", &encrypted_seed)?,
+    };
+    let secret = node.tpm.activate(credential).await.map_err(AttestError::from)?;
+    tracing::info!(client = caller.client.name(), "opened a credential for an enrolling authority");
+    Ok(Json(Activated { secret: hex::encode(secret) }))
 }
 
 pub(super) async fn manifest(State(node): State<Arc<Node>>) -> Result<impl IntoResponse, Failure> {
