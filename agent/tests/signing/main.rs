@@ -3,6 +3,7 @@
 
 mod fake;
 mod limits;
+mod repeats;
 #[path = "../support/mod.rs"]
 mod support;
 
