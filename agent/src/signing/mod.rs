@@ -20,6 +20,7 @@ use sealstone_wire::reply::{RefusalCode, Reply, Session, Signed};
 use sealstone_wire::request::{Request, SignRequest};
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::Shares;
 use crate::assets::Assets;
 use crate::attest::AttestState;
 use crate::audit;
@@ -41,6 +42,10 @@ pub use command::{Asker, IDEMPOTENCY_KEY_MAX, SignCommand, Signer, plain, suits}
 /// Signatures under way at once. Below what the enclave queues, so that signing alone never makes it refuse, and
 /// what is left over serves the rest.
 pub const IN_FLIGHT_MAX: usize = 192;
+
+/// Signatures of one client under way at once: more than keep the enclave busy; half, so that one that runs wild leaves
+/// the others theirs.
+pub const IN_FLIGHT_OF_ONE_MAX: usize = IN_FLIGHT_MAX / 2;
 
 /// How long the enclave may take for one signature: a full queue before it takes some 65 ms.
 const SIGN_DEADLINE: Duration = Duration::from_secs(10);
@@ -65,6 +70,7 @@ pub struct Signing {
     /// Asks for a new session now.
     renew: Box<dyn Fn() + Send + Sync>,
     slots: Semaphore,
+    shares: Shares,
     /// Requests under way, each judged by itself: only one that says all the same has the same outcome.
     requests: Flights<Whole>,
     /// Reservations being signed, by their number. Requests that were each let through and share one are signed once.
@@ -93,6 +99,7 @@ impl Signing {
             attestation,
             renew: Box::new(renew),
             slots: Semaphore::new(IN_FLIGHT_MAX),
+            shares: Shares::new(IN_FLIGHT_OF_ONE_MAX, "signatures under way"),
             requests: Flights::default(),
             signatures: Flights::default(),
         }
@@ -115,6 +122,7 @@ impl Signing {
     }
 
     async fn fly(self: Arc<Self>, command: SignCommand) -> Outcome {
+        let _share = self.shares.take(&command.asker.client)?;
         let Ok(_slot) = self.slots.try_acquire() else {
             return Err(Failure::new(
                 Code::Overloaded,
