@@ -205,6 +205,12 @@ async fn a_node_on_which_nothing_works_says_so_and_serves_on() {
     assert_eq!(agent.get("/metrics").await.status, 200);
     let status = agent.get("/v1/status").await;
     let status: NodeStatus = serde_json::from_str(&status.body).unwrap();
+    assert_eq!((status.store.kind.as_str(), status.store.version), ("sqlite", Some(2)));
+    let log = status.log.as_ref().unwrap();
+    assert_eq!((log.size, log.uncovered_records, log.uncovered_receipts), (0, 0, None), "{log:?}");
+    assert!(log.checkpoint.is_none() && log.uncovered_since.is_none());
+    let policy = std::fs::read(agent.folder.path().join("policy.toml")).unwrap();
+    assert_eq!(status.rules.policy, sealstone_attestation::Sha256Digest::of(&policy));
     assert!(!status.ready && status.enclave.is_none());
     assert!(status.reasons.iter().any(|reason| reason.code == "ENCLAVE_UNREACHABLE"), "{status:?}");
     assert!(status.reasons.iter().all(|reason| !reason.detail.is_empty() && !reason.action.is_empty()));

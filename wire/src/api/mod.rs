@@ -4,8 +4,7 @@
 
 mod audit;
 mod operations;
-
-use std::collections::BTreeMap;
+mod status;
 
 use sealstone_attestation::{
     Algorithm, Binding, KeyId, PcrValues, PublicArea, PublicKey, RequestDigest, Signature64, UnixTime,
@@ -14,13 +13,14 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
 pub use crate::schema::{AlgorithmName, Hex32, KeyThumbprint, RecordKindName, Time};
-use crate::{Epoch, PathText, reply};
+use crate::{Epoch, PathText};
 pub use audit::{AuditEntry, AuditPage};
 pub use operations::{
     AssetPlace, EpochList, NodeReceipt, OperatorReason, PolicyStatus, PricesStatus, ReasonError, ReleaseBody,
     Released, Reloaded, ReservationBody, ReservationList, ReservationState, RuleKind, SanctionsStatus,
     VoidBody,
 };
+pub use status::{CheckpointStatus, LogStatus, NodeStatus, Reason, RulesStatus, StoreStatus, TpmStatus};
 
 /// Media type of error bodies (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -282,48 +282,6 @@ pub struct Enrolment {
     pub pcrs: PcrValues,
     /// Of the TPM, as its quotes name it.
     pub firmware_version: u64,
-}
-
-/// `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct NodeStatus {
-    /// `true` if a signature would be made now.
-    pub ready: bool,
-    /// Why not, for people; empty when ready.
-    pub reasons: Vec<Reason>,
-    /// The agent's release.
-    pub agent_version: String,
-    /// The enclave, if it answers.
-    pub enclave: Option<reply::Status>,
-    /// Whether the TPM answers, and how it is reached.
-    pub tpm: TpmStatus,
-    /// Counts by reservation state.
-    pub reservations: BTreeMap<String, u64>,
-}
-
-/// One reason why a node is not ready, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct Reason {
-    /// Stable.
-    pub code: String,
-    /// Expected, found.
-    pub detail: String,
-    /// What to do next.
-    pub action: String,
-}
-
-/// The TPM as the agent sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct TpmStatus {
-    /// The configured TCTI.
-    pub tcti: String,
-    /// Whether the newest command was answered.
-    pub reachable: bool,
-    /// What the newest fault said.
-    pub fault: Option<String>,
 }
 
 /// An RFC 9457 problem document.
