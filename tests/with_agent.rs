@@ -85,6 +85,12 @@ fn status(ready: bool) -> Value {
         "ready": ready, "agent_version": "0.1.0", "enclave": null, "reservations": {"signed": 3},
         "reasons": if ready { json!([]) } else { json!([{"code": "X", "detail": "expected a, found b", "action": "do c"}]) },
         "tpm": {"tcti": "device:/dev/tpmrm0", "reachable": true, "fault": null},
+        "store": {"kind": "sqlite", "version": 2},
+        "rules": {"policy": "ab".repeat(32), "sanctions": null, "prices": null},
+        "log": {
+            "size": 9, "checkpoint": {"size": 8, "newest_record": "2026-11-21T03:00:00Z"}, "uncovered_records": 1,
+            "uncovered_since": "2026-11-21T03:00:01Z", "uncovered_receipts": 1, "uncovered_receipts_max": 16384,
+        },
     })
 }
 

@@ -145,7 +145,7 @@ pub enum Code {
     BadRequest,
     /// The client is unknown, or lacks the role or the tenant.
     Forbidden,
-    /// The client asks more often than its rate allows.
+    /// The client asks more often than its rate allows, or has as much under way as one client may.
     RateLimited {
         /// After which it may ask again.
         retry_after_s: u32,
@@ -350,7 +350,7 @@ impl Code {
         match self {
             Self::BadRequest => "The request is not well formed",
             Self::Forbidden => "This client may not do that",
-            Self::RateLimited { .. } => "The client asks too often",
+            Self::RateLimited { .. } => "The client asks too much",
             Self::NotFound => "There is no such resource",
             Self::AssetUnknown => "There is no such asset",
             Self::MethodNotAllowed => "The resource does not take this method",

@@ -135,7 +135,8 @@ pub struct Movement {
     /// Who gets it, or may draw it. For an SPL token the owner of the token account where that is proven, else the
     /// token account.
     pub recipient: Address,
-    /// Whether the recipient is who in the end holds it: `false` for a token account of unproven ownership.
+    /// Whether the recipient is who in the end holds it: `false` for a token account of unproven ownership, and for an
+    /// address on Solana that no private key can belong to.
     pub recipient_proven: bool,
 }
 

@@ -3,6 +3,7 @@
 
 use alloy_primitives::U256;
 use alloy_rlp::Encodable;
+use ed25519_dalek::VerifyingKey;
 use num_bigint::BigUint;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -178,8 +179,10 @@ proptest! {
         let expected: Vec<_> = transfers
             .iter()
             .map(|(lamports, to)| {
-                let to = Address::solana(&keys[to.index(keys.len())]);
-                moved(CurrencyId::solana_native(), Amount::from(*lamports), to)
+                let to = &keys[to.index(keys.len())];
+                let sent = moved(CurrencyId::solana_native(), Amount::from(*lamports), Address::solana(to));
+                // Half of all addresses belong to no key.
+                Movement { recipient_proven: VerifyingKey::from_bytes(to).is_ok(), ..sent }
             })
             .collect();
         for message in messages(&keys, &transfers) {

@@ -94,9 +94,9 @@ fn taken(
 }
 
 /// Whether nothing but an unbounded fee stands against a request.
-fn only_the_fee(policy: &Policy, asked: &Asked) -> bool {
+fn only_the_fee(policy: &Policy, asked: &Asked, sanctions: Option<&SanctionsList>) -> bool {
     let prices = prices(policy);
-    let lists = Lists { sanctions: None, prices: Some(&prices) };
+    let lists = Lists { sanctions, prices: Some(&prices) };
     asked
         .judged(policy, &lists)
         .outcome
@@ -120,13 +120,14 @@ proptest! {
         used in past(),
         listed in prop::option::of(1_u8..5),
     ) {
+        let list = listed.map(|to| sanctioned(&[Address::evm(&[to; 20]).as_str()]));
         // A fee is permitted by what bounds it, as a currency is by its name: that is no rule that refuses.
-        if more.starts_with("fee") || entry(&rules).is_some_and(|policy| only_the_fee(&policy, &asked)) {
+        let open_fee = |policy: Policy| only_the_fee(&policy, &asked, list.as_ref());
+        if more.starts_with("fee") || entry(&rules).is_some_and(open_fee) {
             return Ok(());
         }
         let with: Vec<&str> = rules.iter().copied().chain([more]).collect();
         let (Some(without), Some(with)) = (entry(&rules), entry(&with)) else { return Ok(()) };
-        let list = listed.map(|to| sanctioned(&[Address::evm(&[to; 20]).as_str()]));
         if !taken(&without, &asked, &used, list.as_ref()) {
             prop_assert!(!taken(&with, &asked, &used, list.as_ref()), "{rules:?} and {more}");
         }

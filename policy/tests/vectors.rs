@@ -167,6 +167,38 @@ fn declared_recipients_are_addresses_and_few() {
     assert_eq!(many, Err(DecodeError::TooManyRecipients { recipients_max: 35, found: 36 }));
 }
 
+/// This case with another recipient of its first movement.
+fn transferred_to(name: &str, recipient: [u8; 32]) -> Facts {
+    let case = cases().iter().find(|case| case.name == name).unwrap();
+    let before: solana_address::Address = case.facts.movements[0].recipient.as_str().parse().unwrap();
+    let mut payload = case.payload();
+    let at = payload.windows(32).position(|bytes| bytes == before.to_bytes()).unwrap();
+    payload[at..at + 32].copy_from_slice(&recipient);
+    case.decode(&payload).unwrap()
+}
+
+#[test]
+fn who_holds_what_goes_to_an_address_without_a_private_key_is_not_proven() {
+    let token_accounts = [
+        "DNDTCnZkNk358qDFZd9unHtnrc73SsXcpVWtwJJMrR4B",
+        "6YMEjhBqVTMaSRWcmVkLrnHZ22FWEDJEpTeonAg8GKSy",
+        "7bps9JyJgT5FWGUsvkEJBfhTHU8dEvkz4jPqPAgYvRGq",
+        "FDFKh7vmt8gvX6UJNiH6aHq7pKG1fn9z2S6nCqdLa7Le",
+    ];
+    for account in token_accounts {
+        let account: solana_address::Address = account.parse().unwrap();
+        for what in ["a transfer, legacy", "a transfer, version 0", "an allowance of tokens"] {
+            let movement = transferred_to(what, account.to_bytes()).movements.remove(0);
+            assert_eq!(movement.recipient, Address::solana(&account.to_bytes()));
+            assert!(!movement.recipient_proven, "{what} to {account}");
+        }
+    }
+    for number in 0..64 {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[number; 32]).verifying_key();
+        assert!(transferred_to("a transfer, legacy", key.to_bytes()).movements[0].recipient_proven);
+    }
+}
+
 #[test]
 fn a_payload_cut_short_or_made_longer_is_refused() {
     for case in cases() {

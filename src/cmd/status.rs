@@ -1,6 +1,9 @@
 //! `sealstone status`: would this node sign now, and if not, why not.
 
-use sealstone_wire::api::{NodeStatus, Reason, TpmStatus};
+use sealstone_wire::api::{
+    CheckpointStatus, LogStatus, NodeStatus, PricesStatus, Reason, RulesStatus, SanctionsStatus, StoreStatus,
+    TpmStatus,
+};
 use sealstone_wire::reply::{self, Phase, Session};
 
 use super::{Context, asset};
@@ -32,7 +35,7 @@ pub(super) fn phase_name(phase: Phase) -> &'static str {
 }
 
 fn described(status: &NodeStatus) -> String {
-    let NodeStatus { ready, reasons, agent_version, enclave, tpm, reservations } = status;
+    let NodeStatus { ready, reasons, agent_version, enclave, tpm, store, reservations, rules, log } = status;
     let mut rows = vec![
         ("ready", if *ready { "yes" } else { "no" }.to_owned()),
         ("agent", shown(agent_version)),
@@ -42,9 +45,12 @@ fn described(status: &NodeStatus) -> String {
         None => rows.push(("enclave", "does not answer".to_owned())),
         Some(enclave) => rows.extend(enclave_rows(enclave)),
     }
+    rows.push(("store", store_line(store)));
     for (state, count) in reservations {
         rows.push(("reservations", format!("{count} {}", shown(state))));
     }
+    rows.extend(rules_rows(rules));
+    rows.extend(log.iter().flat_map(log_rows));
     let mut text = fields(&rows);
     for Reason { code, detail, action } in reasons {
         text.push_str(&format!("not ready: {}: {}\n", shown(code), shown(detail)));
@@ -65,6 +71,53 @@ fn tpm_line(tpm: &TpmStatus) -> String {
         (false, Some(fault)) => format!("does not answer ({}): {}", shown(tcti), shown(fault)),
         (false, None) => format!("does not answer ({})", shown(tcti)),
     }
+}
+
+/// A store in one line.
+pub(super) fn store_line(store: &StoreStatus) -> String {
+    let StoreStatus { kind, version } = store;
+    match version {
+        Some(version) => format!("{}, schema version {version}", shown(kind)),
+        None => format!("{}, does not answer", shown(kind)),
+    }
+}
+
+fn rules_rows(rules: &RulesStatus) -> Vec<(&'static str, String)> {
+    let RulesStatus { policy, sanctions, prices } = rules;
+    let mut rows = vec![("policy", policy.to_string())];
+    rows.extend(sanctions.as_ref().map(|SanctionsStatus { digest, count, imported_at }| {
+        ("sanctions", format!("{digest}, {count} entries, imported {imported_at}"))
+    }));
+    rows.extend(prices.as_ref().map(|PricesStatus { digest, currencies: _, issued_at, expires_at }| {
+        ("prices", format!("{digest}, issued {issued_at}, until {expires_at}"))
+    }));
+    rows
+}
+
+fn log_rows(log: &LogStatus) -> Vec<(&'static str, String)> {
+    let LogStatus {
+        size,
+        checkpoint,
+        uncovered_records,
+        uncovered_since,
+        uncovered_receipts,
+        uncovered_receipts_max,
+    } = log;
+    let checkpoint = match checkpoint {
+        None => "none".to_owned(),
+        Some(CheckpointStatus { size, newest_record: None }) => format!("of {size} records"),
+        Some(CheckpointStatus { size, newest_record: Some(time) }) => {
+            format!("of {size} records, the newest of {time}")
+        }
+    };
+    let mut rows = vec![("audit log", format!("{size} records")), ("checkpoint", checkpoint)];
+    if let Some(since) = uncovered_since {
+        rows.push(("uncovered", format!("{uncovered_records} records, the oldest of {since}")));
+    }
+    if let Some(receipts) = uncovered_receipts {
+        rows.push(("uncovered", format!("{receipts} receipts; with {uncovered_receipts_max} signing stops")));
+    }
+    rows
 }
 
 fn enclave_rows(status: &reply::Status) -> Vec<(&'static str, String)> {

@@ -60,7 +60,10 @@ fn at_once(node: &Node, bodies: &[Value]) -> Vec<Answer> {
                 scope.spawn(move || {
                     until("a free place", || {
                         let answer = http::request(socket, "POST", "/v1/sign", body.as_bytes()).unwrap();
-                        let crowded = answer.status == 503 && answer.code() == "OVERLOADED";
+                        let crowded = matches!(
+                            (answer.status, answer.code().as_str()),
+                            (503, "OVERLOADED") | (429, "RATE_LIMITED")
+                        );
                         (!crowded).then_some(answer)
                     })
                 })

@@ -4,9 +4,11 @@ mod client;
 mod clients;
 mod role;
 mod rules;
+mod share;
 pub mod tls;
 
 pub use client::{Client, Rate};
 pub use clients::{CertificateNames, Clients};
 pub use role::Role;
 pub use rules::{Access, Proof, Rules};
+pub use share::{Share, Shares};

@@ -28,7 +28,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 const TPM_DEADLINE: Duration = Duration::from_secs(300);
 
 /// Routes that the TPM takes part in.
-const TPM_ROUTES: [&str; 3] = ["/v1/evidence", "/v1/enrolment", "/v1/manifest"];
+const TPM_ROUTES: [&str; 4] = ["/v1/evidence", "/v1/enrolment", "/v1/enrolment/activate", "/v1/manifest"];
 
 /// Tells one run of the agent from another in the ids that it makes.
 static RUN: LazyLock<u32> = LazyLock::new(|| getrandom::u32().unwrap_or_default());

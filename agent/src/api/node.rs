@@ -16,6 +16,7 @@ use super::Node;
 use super::body::{Asked, Caller, Json, JsonBytes};
 use crate::attest::AttestError;
 use crate::failure::{Code, Failure};
+use crate::tpm::TpmError;
 
 /// Query of `GET /v1/evidence`.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -59,14 +60,18 @@ pub(super) async fn activate(
     Json(ActivateAsk { credential, encrypted_seed }): Json<ActivateAsk>,
 ) -> Result<Json<Activated>, Failure> {
     let bytes = |name: &str, text: &str| {
-        hex::decode(text)
-            .map_err(|_| Failure::new(Code::BadRequest, format!("{name}: expected pairs of hex digits, found others")))
+        hex::decode(text).map_err(|_| {
+            Failure::new(Code::BadRequest, format!("{name}: expected pairs of hex digits, found others"))
+        })
     };
     let credential = Credential {
         id_object: bytes("credential", &credential)?,
         encrypted_seed: bytes("encrypted_seed", &encrypted_seed)?,
     };
-    let secret = node.tpm.activate(credential).await.map_err(AttestError::from)?;
+    let secret = node.tpm.activate(credential).await.map_err(|error| match error {
+        TpmError::Credential => Failure::new(Code::BadRequest, error.to_string()),
+        other => AttestError::from(other).into(),
+    })?;
     tracing::info!(client = caller.client.name(), "opened a credential for an enrolling authority");
     Ok(Json(Activated { secret: hex::encode(secret) }))
 }

@@ -11,18 +11,29 @@ use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
-use sealstone_wire::api::{Asset, Enrolment, NodeStatus, SessionPublicKey, SignAnswer, SignBody};
+use sealstone_wire::api::{
+    ActivateAsk, Activated, Asset, Enrolment, NodeStatus, SessionPublicKey, SignAnswer, SignBody,
+};
 use sealstone_wire::limits::MANIFEST_MAX;
 use sealstone_wire::reply::Status;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::openapi::{self, Answer, Doc, Schemas};
 use super::{Node, keys, node, sign, status};
-use crate::access::{Client, Role};
+use crate::access::{Client, Role, Share, Shares};
 use crate::failure::{Code, Failure};
 
 /// Requests for evidence at once: each has the TPM quote, and holds its logs in memory.
 const EVIDENCE_AT_ONCE_MAX: usize = 4;
+
+/// Requests for an enrolment at once: each has the TPM make keys and read every PCR, for which a session waits.
+const ENROLMENT_AT_ONCE_MAX: usize = 2;
+
+/// Manifests at once: each may be a ceremony of dozens of TPM commands, of which the enclave does one at a time.
+const MANIFEST_AT_ONCE_MAX: usize = 2;
+
+/// Session keys at once that are only looked at: each is derived in the enclave, which signs meanwhile.
+const SESSION_KEYS_AT_ONCE_MAX: usize = 32;
 
 /// One route.
 pub(super) struct Route {
@@ -32,7 +43,7 @@ pub(super) struct Route {
     pub(super) path: &'static str,
     /// Who may ask.
     pub(super) needs: Needs,
-    /// How many may ask at once, where that is bounded beyond the connections.
+    /// How many may ask at once, where that is bounded beyond the connections; one client may take half of them.
     at_once: Option<usize>,
     /// What the OpenAPI document says of it.
     pub(super) doc: Doc,
@@ -82,6 +93,7 @@ fn signing_routes() -> Vec<Route> {
             ..route(Method::POST, "/v1/sign", SIGNER, || post(sign::sign))
         },
         Route {
+            at_once: Some(SESSION_KEYS_AT_ONCE_MAX),
             doc: Doc {
                 query: Some(Schemas::body::<keys::SessionQuery>),
                 answer: Answer::Json(Schemas::answer::<SessionPublicKey>),
@@ -116,11 +128,23 @@ fn machine_routes() -> Vec<Route> {
             ..route(Method::GET, "/v1/evidence", Needs::AnyClient, || get(node::evidence))
         },
         Route {
+            at_once: Some(ENROLMENT_AT_ONCE_MAX),
             doc: Doc {
                 answer: Answer::Json(Schemas::answer::<Enrolment>),
                 ..doc("enrolment", "What a manifest needs to know of this machine")
             },
             ..route(Method::GET, "/v1/enrolment", Needs::AnyClient, || get(node::enrolment))
+        },
+        Route {
+            at_once: Some(ENROLMENT_AT_ONCE_MAX),
+            doc: Doc {
+                body: Some(Schemas::body::<ActivateAsk>),
+                answer: Answer::Json(Schemas::answer::<Activated>),
+                problems: &[413, 415, 422, 502],
+                repeat: "The same credential opens again.",
+                ..doc("activate", "Have the TPM open an enrolling authority's credential")
+            },
+            ..route(Method::POST, "/v1/enrolment/activate", OPERATOR, || post(node::activate))
         },
         Route {
             doc: Doc {
@@ -131,6 +155,7 @@ fn machine_routes() -> Vec<Route> {
             ..route(Method::GET, "/v1/manifest", Needs::AnyClient, || get(node::manifest))
         },
         Route {
+            at_once: Some(MANIFEST_AT_ONCE_MAX),
             doc: Doc {
                 query: Some(Schemas::body::<node::ManifestQuery>),
                 body: Some(Schemas::envelope),
@@ -215,7 +240,7 @@ fn doc(id: &'static str, summary: &'static str) -> Doc {
 pub(super) fn guarded() -> Router<Arc<Node>> {
     routes().into_iter().fold(Router::new(), |router, route| {
         let Route { method: _, path, needs, at_once, doc: _, handler } = route;
-        let guard = Guard { needs, slots: at_once.map(|at_once| Arc::new(Semaphore::new(at_once))) };
+        let guard = Guard { needs, bound: at_once.map(Bound::new) };
         router.route(path, handler().route_layer(middleware::from_fn_with_state(guard, pass)))
     })
 }
@@ -224,32 +249,52 @@ pub(super) fn guarded() -> Router<Arc<Node>> {
 #[derive(Clone)]
 struct Guard {
     needs: Needs,
-    slots: Option<Arc<Semaphore>>,
+    bound: Option<Bound>,
+}
+
+/// How many requests of a route are under way at once, of all clients and of each.
+#[derive(Clone)]
+struct Bound {
+    slots: Arc<Semaphore>,
+    shares: Shares,
+}
+
+impl Bound {
+    fn new(at_once: usize) -> Self {
+        let shares = Shares::new(at_once.div_ceil(2), "such requests under way");
+        Self { slots: Arc::new(Semaphore::new(at_once)), shares }
+    }
+
+    fn take(self, client: &str) -> Result<(OwnedSemaphorePermit, Share), Failure> {
+        let share = self.shares.take(client)?;
+        let slot = self.slots.try_acquire_owned().map_err(|_| {
+            Failure::new(
+                Code::Overloaded,
+                "expected fewer such requests under way, found as many as may be; try again",
+            )
+        })?;
+        Ok((slot, share))
+    }
 }
 
 async fn pass(State(guard): State<Guard>, request: Request, next: Next) -> Response {
     let client = request.extensions().get::<Arc<Client>>();
-    if let Err(failure) = allowed(client.map(Arc::as_ref), guard.needs) {
-        return failure.into_response();
-    }
-    let slot = guard.slots.map(Semaphore::try_acquire_owned).transpose();
+    let slot = allowed(client.map(Arc::as_ref), guard.needs)
+        .and_then(|client| guard.bound.map(|bound| bound.take(client.name())).transpose());
     match slot {
         Ok(_slot) => next.run(request).await,
-        Err(_) => Failure::new(
-            Code::Overloaded,
-            "expected fewer such requests under way, found as many as may be; try again",
-        )
-        .into_response(),
+        Err(failure) => failure.into_response(),
     }
 }
 
-/// Whether a client may ask.
-fn allowed(client: Option<&Client>, needs: Needs) -> Result<(), Failure> {
+/// The client, if it may ask.
+fn allowed(client: Option<&Client>, needs: Needs) -> Result<&Client, Failure> {
     let client = client.ok_or_else(|| Failure::new(Code::Forbidden, "expected a client, found none"))?;
     match needs {
-        Needs::AnyClient => Ok(()),
-        Needs::OneOf(roles) => client.require(roles),
+        Needs::AnyClient => {}
+        Needs::OneOf(roles) => client.require(roles)?,
     }
+    Ok(client)
 }
 
 #[cfg(test)]
@@ -261,7 +306,7 @@ mod tests {
 
     /// What `docs/api.md` says: each route, and which of signer, operator, approver, auditor, admin and a client
     /// without any role may ask.
-    const EXPECTED: [(&str, &str, &str); 27] = [
+    const EXPECTED: [(&str, &str, &str); 28] = [
         ("POST", "/v1/sign", "s-----"),
         ("GET", "/v1/keys/session", "so-u--"),
         ("GET", "/v1/keys/{tenant}/{asset}", "so-u--"),
@@ -281,6 +326,7 @@ mod tests {
         ("GET", "/v1/audit/log/tile/{*tile}", "---u--"),
         ("GET", "/v1/evidence", "sopua0"),
         ("GET", "/v1/enrolment", "sopua0"),
+        ("POST", "/v1/enrolment/activate", "-o----"),
         ("GET", "/v1/manifest", "sopua0"),
         ("POST", "/v1/manifest", "----a-"),
         ("POST", "/v1/lock", "----a-"),
@@ -319,6 +365,29 @@ mod tests {
     fn a_request_without_a_client_is_refused_everywhere() {
         for route in routes() {
             assert_eq!(allowed(None, route.needs).unwrap_err().code, Code::Forbidden, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn a_client_takes_half_of_a_route_s_places_and_all_clients_no_more_than_there_are() {
+        for at_once in [2_usize, 4, 16] {
+            let bound = Bound::new(at_once);
+            let take = |client: &str| bound.clone().take(client);
+            let mut held: Vec<_> = (0..at_once / 2).map(|_| take("a").unwrap()).collect();
+            assert_eq!(take("a").unwrap_err().code.status(), 429);
+            held.extend((0..at_once / 2).map(|_| take("b").unwrap()));
+            assert_eq!(take("c").unwrap_err().code, Code::Overloaded);
+            held.clear();
+            assert!(take("c").is_ok());
+        }
+    }
+
+    #[test]
+    fn what_works_the_tpm_or_reads_much_is_bounded() {
+        let bounded: Vec<&str> =
+            routes().iter().filter(|route| route.at_once.is_some()).map(|route| route.path).collect();
+        for path in ["/v1/evidence", "/v1/enrolment", "/v1/manifest", "/v1/policy/reload", "/v1/audit"] {
+            assert!(bounded.contains(&path), "{path}");
         }
     }
 }

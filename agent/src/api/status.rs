@@ -1,5 +1,6 @@
 //! Is this node healthy, and if not, why?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,16 +8,18 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use sealstone_attestation::Protection;
-use sealstone_wire::api::{NodeStatus, Reason};
+use sealstone_wire::api::{LogStatus, NodeStatus, PolicyStatus, Reason, RulesStatus, StoreStatus};
 use sealstone_wire::reply::{RefusalCode, Reply, Status};
 use sealstone_wire::request::Request;
 
 use super::Node;
 use super::body::Json;
 use crate::attest::AttestState;
+use crate::audit;
 use crate::clock;
 use crate::enclave::CallError;
 use crate::failure::{Code, Failure, open_session};
+use crate::store::StoreError;
 
 /// How long the enclave may take to say how it is; a status must not hang when something else does.
 const STATUS_DEADLINE: Duration = Duration::from_secs(5);
@@ -36,21 +39,35 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Result<Json<NodeSta
             None
         }
     };
-    let reservations = match node.store.counts().await {
-        Ok(counts) => counts,
+    let (reservations, log, version) = match stored(&node, enclave.as_ref()).await {
+        Ok((reservations, log, version)) => (reservations, Some(log), Some(version)),
         Err(error) => {
             failures.push(error.into());
             Default::default()
         }
     };
+    let PolicyStatus { digest: policy, sanctions, prices, .. } = node.rules.in_force();
     Ok(Json(NodeStatus {
         ready: failures.is_empty(),
         reasons: failures.into_iter().map(reason).collect(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         enclave,
         tpm: node.tpm.status(),
+        store: StoreStatus { kind: node.store.kind().to_owned(), version },
         reservations,
+        rules: RulesStatus { policy, sanctions, prices },
+        log,
     }))
+}
+
+/// What the store says: counts by reservation state, the log, the version of its tables.
+async fn stored(
+    node: &Node,
+    enclave: Option<&Status>,
+) -> Result<(BTreeMap<String, u64>, LogStatus, u64), StoreError> {
+    let counts = node.store.counts().await?;
+    let log = audit::standing(&node.store, enclave).await?;
+    Ok((counts, log, node.store.version().await?))
 }
 
 /// The process serves.
@@ -126,6 +143,9 @@ fn reason(failure: Failure) -> Reason {
         Code::Enclave(RefusalCode::Unprovisioned) => "apply a signed manifest that enrols this node",
         Code::NotAttested("ATTESTATION_FAILED" | "PCRS_CHANGED" | "SEAL_STATE_MISMATCH") => {
             "if the machine's state was meant to change, have a manifest signed that approves it, and apply it"
+        }
+        Code::Enclave(RefusalCode::AuditBehind) => {
+            "look at the agent's log for why the audit log's head is not signed; docs/audit.md says what to do"
         }
         Code::NotAttested("LOCKED_BY_OPERATOR") => "restart the agent to unlock the node",
         Code::NotAttested("MANIFEST_MISSING") => "apply the manifest that is in force again",

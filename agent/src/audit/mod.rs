@@ -5,7 +5,9 @@
 mod checkpointer;
 mod log;
 mod records;
+mod standing;
 
 pub use checkpointer::{Anchor, Checkpointer};
 pub use log::Log;
 pub use records::{Act, SIGNER, act, base, decision, of_epoch, of_reservation, refusal, row, signature};
+pub use standing::standing;

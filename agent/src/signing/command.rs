@@ -62,6 +62,19 @@ pub struct SignCommand {
     pub approvals: Vec<Approval>,
 }
 
+/// All that the outcome of a request may depend on: what is signed, who asks, and what is judged beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Whole {
+    request: RequestDigest,
+    client: String,
+    idempotency: Option<String>,
+    format: Format,
+    recipient: Option<Address>,
+    amount: Option<Amount>,
+    currency: Option<String>,
+    approvals: Vec<Approval>,
+}
+
 /// Whose key signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Signer {
@@ -184,6 +197,35 @@ impl SignCommand {
             currency,
             approvals: approved(approvals)?,
         })
+    }
+
+    /// What makes this request another than one with the same digest.
+    pub(super) fn whole(&self) -> Whole {
+        let Self {
+            // The digest is over these.
+            nonce: _,
+            signer: _,
+            payload: _,
+            payload_digest: _,
+            epoch: _,
+            request,
+            asker: Asker { client, idempotency, trace_id: _ },
+            format,
+            recipient,
+            amount,
+            currency,
+            approvals,
+        } = self;
+        Whole {
+            request: *request,
+            client: client.clone(),
+            idempotency: idempotency.clone(),
+            format: *format,
+            recipient: recipient.clone(),
+            amount: amount.clone(),
+            currency: currency.clone(),
+            approvals: approvals.clone(),
+        }
     }
 
     /// The client's own name for the request, as the store keeps it.

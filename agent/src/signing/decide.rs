@@ -1,12 +1,12 @@
 //! Before anything is signed: which key would sign, what the rules say, and whether the nonce is free.
 
 use sealstone_attestation::audit::RecordKind;
-use sealstone_attestation::{PolicyDigest, PublicKey, UnixTime};
+use sealstone_attestation::{Algorithm, PolicyDigest, PublicKey, UnixTime};
 use sealstone_policy::engine::{Demand, Reason, ReasonCode};
 use sealstone_wire::api::{DryRun, ReasonBody};
 use sealstone_wire::reply::Reply;
 use sealstone_wire::request::Request;
-use sealstone_wire::{KeyPath, key_path};
+use sealstone_wire::{KeyPath, PathText, key_path};
 
 use super::judge::{Judged, judge};
 use super::{Attested, SIGN_DEADLINE, SignCommand, Signer, Signing, nonce_used, suits, voided};
@@ -14,7 +14,7 @@ use crate::assets::public_key;
 use crate::audit;
 use crate::enclave::CallError;
 use crate::failure::{Code, Failure};
-use crate::store::{self, Recorded, RefusalRecord, RefusedDemand, Reserve, Reserved, ReservedKey};
+use crate::store::{self, NonceKey, Recorded, RefusalRecord, RefusedDemand, Reserve, Reserved, ReservedKey};
 
 /// The key that would sign.
 #[derive(Clone, Debug)]
@@ -39,6 +39,14 @@ struct Permitted {
 enum Permission {
     Given(Permitted),
     /// The request was answered before, and is answered so again whatever the rules say now.
+    Answered(Box<Recorded>),
+}
+
+/// What a request came to, before anything is done about it.
+enum Weighed {
+    /// By this key, it was judged so.
+    Judged(Chosen, Box<Judged>),
+    /// It was answered before, and would be refused now.
     Answered(Box<Recorded>),
 }
 
@@ -115,8 +123,20 @@ impl Signing {
     pub async fn dry_run(&self, command: &SignCommand) -> Result<DryRun, Failure> {
         let attested = self.attested().await?;
         let now_ms = self.clock.now_ms()?;
-        let chosen = self.choose(command, &attested).await?;
-        let Judged { judgement, address, facts } = self.judged(command, &chosen, now_ms)?;
+        let (chosen, judged) = match self.weigh(command, &attested, now_ms).await? {
+            Weighed::Judged(chosen, judged) => (chosen, judged),
+            Weighed::Answered(_) => {
+                return Ok(DryRun {
+                    allowed: true,
+                    reasons: Vec::new(),
+                    policy: self.rules.current().policy.digest().to_string(),
+                    request_digest: command.request,
+                    address: None,
+                    facts: serde_json::Value::Null,
+                });
+            }
+        };
+        let Judged { judgement, address, facts } = *judged;
         let reasons = self.foreseen(command, &chosen, judgement.outcome, now_ms).await?;
         Ok(DryRun {
             allowed: reasons.is_empty(),
@@ -166,46 +186,56 @@ impl Signing {
 }
 
 impl Signing {
-    /// The key that signs and what its rules demand; or what was recorded of the request before, when the rules no
-    /// longer permit it: an answer is given again, and what was permitted when its nonce was reserved stays so for the
-    /// key that was reserved.
+    /// The key that signs and what its rules demand, or what was recorded of the request before. A refusal is recorded.
     async fn permitted(
         &self,
         command: &SignCommand,
         attested: &Attested,
         now_ms: u64,
     ) -> Result<Permission, Failure> {
-        let chosen = match self.choose(command, attested).await {
-            Ok(chosen) => chosen,
-            // That the agent could not find out is no decision.
-            Err(failure) if failure.code.status() >= 500 => return Err(failure),
-            Err(failure) => return Err(self.refused(command, None, now_ms, failure).await),
-        };
-        let (policy, failure) = match self.judged(command, &chosen, now_ms) {
-            Ok(judged) => match judged.judgement.outcome {
+        let (policy, failure) = match self.weigh(command, attested, now_ms).await {
+            Ok(Weighed::Answered(answer)) => return Ok(Permission::Answered(answer)),
+            Ok(Weighed::Judged(chosen, judged)) => match judged.judgement.outcome {
                 Ok(demands) => {
                     let policy = judged.judgement.policy;
                     return Ok(Permission::Given(Permitted { chosen, policy, demands }));
                 }
                 Err(reasons) => (Some(judged.judgement.policy), Failure::refused(reasons)),
             },
+            // That the agent could not find out is no decision.
+            Err(failure) if failure.code.status() >= 500 => return Err(failure),
             Err(failure) => (None, failure),
         };
-        match self.store.standing(&command.nonce, &command.request).await? {
-            Some(Reserved::Answered(answer)) => return Ok(Permission::Answered(answer)),
-            Some(Reserved::Open(open)) if open.key != chosen.key => {
-                // The asset was rotated since.
-                let reserved = self.reserved_before(command, open.key).await?;
-                if let Ok(Judged { judgement, .. }) = self.judged(command, &reserved, now_ms)
-                    && let Ok(demands) = judgement.outcome
-                {
-                    let policy = judgement.policy;
-                    return Ok(Permission::Given(Permitted { chosen: reserved, policy, demands }));
-                }
-            }
-            _ => {}
-        }
         Err(self.refused(command, policy, now_ms, failure).await)
+    }
+
+    /// Judges a request by the key that would sign it now. Where there is none, or it is refused, what was recorded of
+    /// the request decides: an answer is given again, and a reservation is judged by the key that was reserved, for what
+    /// was permitted then stays so, whatever hour, session or epoch has begun since.
+    async fn weigh(
+        &self,
+        command: &SignCommand,
+        attested: &Attested,
+        now_ms: u64,
+    ) -> Result<Weighed, Failure> {
+        let by_choice = match self.choose(command, attested).await {
+            Ok(chosen) => self.judged(command, &chosen, now_ms).map(|judged| (chosen, judged)),
+            Err(failure) => Err(failure),
+        };
+        if let Ok((_, Judged { judgement, .. })) = &by_choice
+            && judgement.outcome.is_ok()
+        {
+            return by_choice.map(|(chosen, judged)| Weighed::Judged(chosen, Box::new(judged)));
+        }
+        match self.store.standing(&command.nonce, &command.request).await? {
+            Some(Reserved::Answered(answer)) => Ok(Weighed::Answered(answer)),
+            Some(Reserved::Open(open)) => {
+                let chosen = self.reserved_before(command, open.key).await?;
+                let judged = self.judged(command, &chosen, now_ms)?;
+                Ok(Weighed::Judged(chosen, Box::new(judged)))
+            }
+            _ => by_choice.map(|(chosen, judged)| Weighed::Judged(chosen, Box::new(judged))),
+        }
     }
 
     fn judged(&self, command: &SignCommand, chosen: &Chosen, now_ms: u64) -> Result<Judged, Failure> {
@@ -240,14 +270,7 @@ impl Signing {
                 let (hour, binding) = (key_path::hour_of(now_ms / 1000), attested.session.binding);
                 let mut public = None;
                 if command.is_read() {
-                    let path = KeyPath::Session {
-                        tenant: tenant.clone(),
-                        sender: sender.clone(),
-                        chain_id: command.nonce.chain_id,
-                        nonce: command.nonce.nonce,
-                        hour,
-                        algorithm: *algorithm,
-                    };
+                    let path = session_path(command, (tenant, sender), *algorithm, hour);
                     public = Some(public_key(&self.enclave, path, Some(binding)).await?.0);
                 }
                 let key = ReservedKey::Session { hour, binding, issued_at_ms: now_ms };
@@ -256,11 +279,19 @@ impl Signing {
         }
     }
 
-    /// The key that was reserved when it was the asset's newest.
+    /// The key that was reserved: the asset's newest then, or named and permitted; a session's of the hour and state
+    /// in which its nonce was given away.
     async fn reserved_before(&self, command: &SignCommand, key: ReservedKey) -> Result<Chosen, Failure> {
         let public = match (&command.signer, key) {
             (Signer::Asset { tenant, asset }, ReservedKey::Asset { epoch }) => {
                 Some(self.assets.in_epoch(tenant, asset, epoch).await?.public_key)
+            }
+            (
+                Signer::Session { tenant, sender, algorithm },
+                ReservedKey::Session { hour, binding, issued_at_ms: _ },
+            ) if command.is_read() => {
+                let path = session_path(command, (tenant, sender), *algorithm, hour);
+                Some(public_key(&self.enclave, path, Some(binding)).await?.0)
             }
             _ => None,
         };
@@ -284,6 +315,23 @@ impl Signing {
             Ok(_) => failure,
             Err(error) => error.into(),
         }
+    }
+}
+
+fn session_path(
+    command: &SignCommand,
+    (tenant, sender): (&PathText, &PathText),
+    algorithm: Algorithm,
+    hour: u64,
+) -> KeyPath {
+    let NonceKey { chain_id, sender: _, nonce } = &command.nonce;
+    KeyPath::Session {
+        tenant: tenant.clone(),
+        sender: sender.clone(),
+        chain_id: *chain_id,
+        nonce: *nonce,
+        hour,
+        algorithm,
     }
 }
 

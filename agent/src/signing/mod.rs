@@ -20,6 +20,7 @@ use sealstone_wire::reply::{RefusalCode, Reply, Session, Signed};
 use sealstone_wire::request::{Request, SignRequest};
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::Shares;
 use crate::assets::Assets;
 use crate::attest::AttestState;
 use crate::audit;
@@ -32,6 +33,7 @@ use crate::store::{Answer, Answered, NonceKey, Reserved, ReservedKey, Store, Sto
 
 use answer::{answer, recorded};
 use check::Expected;
+use command::Whole;
 use decide::Decided;
 use flights::Flights;
 
@@ -40,6 +42,10 @@ pub use command::{Asker, IDEMPOTENCY_KEY_MAX, SignCommand, Signer, plain, suits}
 /// Signatures under way at once. Below what the enclave queues, so that signing alone never makes it refuse, and
 /// what is left over serves the rest.
 pub const IN_FLIGHT_MAX: usize = 192;
+
+/// Signatures of one client under way at once: more than keep the enclave busy; half, so that one that runs wild leaves
+/// the others theirs.
+pub const IN_FLIGHT_OF_ONE_MAX: usize = IN_FLIGHT_MAX / 2;
 
 /// How long the enclave may take for one signature: a full queue before it takes some 65 ms.
 const SIGN_DEADLINE: Duration = Duration::from_secs(10);
@@ -64,7 +70,11 @@ pub struct Signing {
     /// Asks for a new session now.
     renew: Box<dyn Fn() + Send + Sync>,
     slots: Semaphore,
-    flights: Flights,
+    shares: Shares,
+    /// Requests under way, each judged by itself: only one that says all the same has the same outcome.
+    requests: Flights<Whole>,
+    /// Reservations being signed, by their number. Requests that were each let through and share one are signed once.
+    signatures: Flights<i64>,
 }
 
 impl Signing {
@@ -89,27 +99,30 @@ impl Signing {
             attestation,
             renew: Box::new(renew),
             slots: Semaphore::new(IN_FLIGHT_MAX),
-            flights: Flights::default(),
+            shares: Shares::new(IN_FLIGHT_OF_ONE_MAX, "signatures under way"),
+            requests: Flights::default(),
+            signatures: Flights::default(),
         }
     }
 
-    /// Signs, or answers as before. Once begun it goes on to its end, even if the caller no longer waits; the
-    /// same request meanwhile waits for the same outcome.
+    /// Signs, or answers as before. Once begun it goes on to its end, even if the caller no longer waits. The same
+    /// request of the same client meanwhile waits for the same outcome; one that is let through by itself, for the
+    /// same signature, waits for that.
     ///
     /// # Errors
     /// [`Failure`] says whether another request or the same one later may do.
     pub async fn sign(self: &Arc<Self>, command: SignCommand) -> Outcome {
         let began = Instant::now();
-        let name = *command.request.as_bytes();
-        let signing = Arc::clone(self);
-        let outcome = self.flights.join_or_begin(name, async move { signing.fly(command).await }).await;
+        let whole = command.whole();
+        let outcome = self.requests.join_or_begin(whole, Arc::clone(self).fly(command)).await;
         let code = outcome.as_ref().map_or_else(|failure| failure.code.name(), |_| "OK");
         metrics::counter!("sealstone_sign_requests_total", "code" => code).increment(1);
         metrics::histogram!("sealstone_sign_seconds").record(began.elapsed());
         outcome
     }
 
-    async fn fly(&self, command: SignCommand) -> Outcome {
+    async fn fly(self: Arc<Self>, command: SignCommand) -> Outcome {
+        let _share = self.shares.take(&command.asker.client)?;
         let Ok(_slot) = self.slots.try_acquire() else {
             return Err(Failure::new(
                 Code::Overloaded,
@@ -128,7 +141,10 @@ impl Signing {
         match self.reserve(&command, &attested, now_ms).await? {
             Decided::Sign { id, key, fresh, policy } => {
                 let record = audit::decision(clock::now_ms(), RecordKind::Signed, &command, Some(policy));
-                self.have_signed(command, Held { id, key, fresh, record }, &attested).await
+                let held = Held { id, key, fresh, record };
+                let signing = Arc::clone(&self);
+                let sign = async move { signing.have_signed(command, held, &attested).await };
+                self.signatures.join_or_begin(id, sign).await
             }
             Decided::Answered(recorded) => {
                 Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)))
@@ -158,6 +174,16 @@ impl Signing {
 
     /// From the reservation to the recorded answer.
     async fn have_signed(&self, command: SignCommand, held: Held, attested: &Attested) -> Outcome {
+        if !held.fresh {
+            // Whoever signed it may have ended since this request was given the same reservation.
+            match self.store.standing(&command.nonce, &command.request).await? {
+                Some(Reserved::Answered(recorded)) => {
+                    return Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)));
+                }
+                Some(Reserved::Voided) => return Err(voided(&command.nonce)),
+                _ => {}
+            }
+        }
         let (request, expected, command) = match self.compose(command, held.key, &attested.settled).await {
             Ok(composed) => composed,
             Err(failure) => {
@@ -174,7 +200,7 @@ impl Signing {
             }
             Err(error) => {
                 self.after_error(&error, &held).await;
-                return Err(error.into());
+                return Err(refusal(error, &held));
             }
         };
         if signed.receipt.receipt.era != expected.era {
@@ -314,6 +340,27 @@ struct Held {
 struct Attested {
     session: Session,
     settled: Arc<Settled>,
+}
+
+/// What the enclave's error means to the client: of a reservation that is resumed, a refusal of its key is for good.
+fn refusal(error: CallError, held: &Held) -> Failure {
+    let failure = Failure::from(error);
+    let for_good =
+        matches!(failure.code, Code::Enclave(RefusalCode::SessionKeyExpired | RefusalCode::BindingRefused));
+    if held.fresh || !for_good {
+        return failure;
+    }
+    let key = match held.key {
+        ReservedKey::Asset { epoch } => format!("epoch {epoch}"),
+        ReservedKey::Session { hour, .. } => format!("the session key of hour {hour}"),
+    };
+    let Failure { code, detail, .. } = failure;
+    Failure::new(
+        code,
+        format!(
+            "{detail}; this nonce was given away with {key} and is signed by no other: use another nonce"
+        ),
+    )
 }
 
 /// The nonce belongs to this request, whatever failed: the store's own code would say that nothing was signed.

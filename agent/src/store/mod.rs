@@ -4,6 +4,7 @@
 //! waits into one transaction; every method here that changes something returns after that is durable.
 //! `docs/schema.md` describes the tables.
 
+mod about;
 mod answer;
 mod audit;
 pub mod backup;

@@ -95,7 +95,9 @@ pub enum TpmError {
         detail: String,
     },
     /// It was made for another endorsement key, or beside another attestation key, or changed on its way.
-    #[error("expected a credential made for this TPM's endorsement and attestation keys, found one that does not open")]
+    #[error(
+        "expected a credential made for this TPM's endorsement and attestation keys, found one that does not open"
+    )]
     Credential,
     /// The thread that owns the TPM ended: a bug.
     #[error("the thread that owns the TPM has ended")]

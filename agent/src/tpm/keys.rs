@@ -22,9 +22,9 @@ use tss_esapi::interface_types::key_bits::RsaKeyBits;
 use tss_esapi::interface_types::resource_handles::Hierarchy;
 use tss_esapi::interface_types::session_handles::{AuthSession, PolicySession};
 use tss_esapi::structures::{
-    CapabilityData, EccPoint, EccScheme, EncryptedSecret, HashScheme, IdObject, KeyDerivationFunctionScheme, Private, Public,
-    PublicBuilder, PublicEccParametersBuilder, PublicKeyRsa, PublicRsaParametersBuilder, RsaExponent,
-    RsaScheme, SymmetricDefinition, SymmetricDefinitionObject,
+    CapabilityData, EccPoint, EccScheme, EncryptedSecret, HashScheme, IdObject, KeyDerivationFunctionScheme,
+    Private, Public, PublicBuilder, PublicEccParametersBuilder, PublicKeyRsa, PublicRsaParametersBuilder,
+    RsaExponent, RsaScheme, SymmetricDefinition, SymmetricDefinitionObject,
 };
 use tss_esapi::traits::{Marshall, UnMarshall};
 use tss_esapi::utils::TpmsContext;
@@ -100,11 +100,13 @@ impl Keys {
         let (ek, ek_public, ek_handle) = endorsement_key(context, config.ek)?;
         let ak = self.load(context)?;
         let session = endorsement_session(context, &ek_public)?;
-        let opened = context.execute_with_sessions((Some(AuthSession::Password), Some(session), None), |context| {
-            context.activate_credential(ak, ek, id_object, seed).during("TPM2_ActivateCredential")
-        });
+        let opened = context
+            .execute_with_sessions((Some(AuthSession::Password), Some(session), None), |context| {
+                context.activate_credential(ak, ek, id_object, seed).during("TPM2_ActivateCredential")
+            });
         let secret = opened.map_err(|fault| {
-            let not_ours = [Tss2ResponseCodeKind::Integrity, Tss2ResponseCodeKind::Value, Tss2ResponseCodeKind::Size];
+            let not_ours =
+                [Tss2ResponseCodeKind::Integrity, Tss2ResponseCodeKind::Value, Tss2ResponseCodeKind::Size];
             if not_ours.into_iter().any(|kind| fault.is(kind)) { TpmError::Credential.into() } else { fault }
         })?;
         end(context, session)?;

@@ -9,6 +9,7 @@ use sealstone_attestation::{
     AuthorityDigest, Binding, BuildInfo, DeploymentId, ManifestDigest, PublicKey, Receipt, ReceiptHash,
     Report, Sha256Digest, Signature64, SignedReceipt, UnixTime,
 };
+use sealstone_wire::KeyPath;
 use sealstone_wire::limits::RECEIPTS_PER_REPLY;
 use sealstone_wire::reply::{Refusal, RefusalCode, Reply, Session, Signed};
 use sealstone_wire::request::{Payload, Request, RequestMessage, SignRequest};
@@ -49,6 +50,10 @@ pub(crate) struct State {
     pub(crate) hold: bool,
     /// The next report was made before the newest signature.
     pub(crate) stale_report: bool,
+    /// What its clock says.
+    pub(crate) now_ms: u64,
+    /// Keys are refused while this is set, and so is the clock.
+    pub(crate) keyless: Option<RefusalCode>,
     held: Vec<(u64, SignRequest)>,
 }
 
@@ -69,6 +74,11 @@ fn asset_key() -> SigningKey {
 /// The key of every asset and session.
 pub(crate) fn public_key() -> PublicKey {
     PublicKey::from(&asset_key().verifying_key())
+}
+
+/// The key of every session of another hour than [`NOW_MS`]'s.
+fn other_key() -> PublicKey {
+    PublicKey::from(&SigningKey::from_bytes(&[5; 32]).verifying_key())
 }
 
 /// The open session.
@@ -94,6 +104,8 @@ impl Fake {
             asked: Vec::new(),
             hold: false,
             stale_report: false,
+            now_ms: NOW_MS,
+            keyless: None,
             held: Vec::new(),
         }));
         let fake = Self { state: Arc::clone(&state), responder: Arc::clone(&responder) };
@@ -122,7 +134,7 @@ impl Fake {
     pub(crate) fn sign_unasked(&self, request: &[u8]) {
         let mut state = self.state.lock().unwrap();
         let request = SignRequest {
-            path: sealstone_wire::KeyPath::Asset {
+            path: KeyPath::Asset {
                 tenant: "acme".try_into().unwrap(),
                 asset: "hot".try_into().unwrap(),
                 epoch: sealstone_wire::Epoch(0),
@@ -144,9 +156,18 @@ fn serve(state: &Mutex<State>, peer: &mut Peer, message: RequestMessage) -> bool
     let mut state = state.lock().unwrap();
     let reply = match request {
         Request::Report => Reply::Report { envelope: state.report() },
-        Request::Clock => Reply::Clock { now_ms: NOW_MS },
-        Request::PublicKey { .. } => {
-            Reply::PublicKey { public_key: public_key(), binding: session().binding }
+        Request::Clock | Request::PublicKey { .. } if state.keyless.is_some() => {
+            let code = state.keyless.expect("as was just seen");
+            Reply::Refused(Refusal { code, detail: "so told".to_owned() })
+        }
+        Request::Clock => Reply::Clock { now_ms: state.now_ms },
+        Request::PublicKey { path, .. } => {
+            let of_now = |hour| hour == NOW_MS / 3_600_000;
+            let public_key = match path {
+                KeyPath::Session { hour, .. } if !of_now(hour) => other_key(),
+                _ => public_key(),
+            };
+            Reply::PublicKey { public_key, binding: session().binding }
         }
         Request::Receipts { from } => {
             let kept = state.receipts.iter().filter(|signed| signed.receipt.receipt.sequence >= from);

@@ -3,6 +3,7 @@
 
 mod fake;
 mod limits;
+mod repeats;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -18,7 +19,7 @@ use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::enclave::{Connection, Enclave};
 use sealstone_agent::failure::{Code, Failure};
 use sealstone_agent::reconcile::Reconciler;
-use sealstone_agent::signing::{Asker, IN_FLIGHT_MAX, SignCommand, Signing};
+use sealstone_agent::signing::{Asker, IN_FLIGHT_MAX, IN_FLIGHT_OF_ONE_MAX, SignCommand, Signing};
 use sealstone_agent::store::{IdempotencyKey, Store};
 use sealstone_attestation::{Algorithm, DeploymentId, PublicKey, Signature64, UnixTime};
 use sealstone_wire::api::SignAnswer;
@@ -280,16 +281,31 @@ async fn more_than_may_be_under_way_are_refused_and_nothing_is_reserved_for_them
     let node = Node::new();
     let agent = Arc::new(node.agent().await);
     node.fake.state.lock().unwrap().hold = true;
-    let held: Vec<_> = (0..u64::try_from(IN_FLIGHT_MAX).unwrap())
-        .map(|nonce| {
-            let agent = Arc::clone(&agent);
-            tokio::spawn(async move { agent.sign(pay(nonce, "a")).await })
-        })
-        .collect();
+    let by = |client: &str, nonce: u64| {
+        let mut command = pay(nonce, "a");
+        command.asker.client = client.to_owned();
+        command
+    };
+    let mut held = Vec::new();
+    let (all, of_one) = (u64::try_from(IN_FLIGHT_MAX).unwrap(), u64::try_from(IN_FLIGHT_OF_ONE_MAX).unwrap());
+    for nonce in 0..all {
+        // One client takes what it may, and is told so; another takes the rest.
+        let client = if nonce < of_one { "wild" } else { "settlement" };
+        if nonce == of_one {
+            while node.fake.asked() < IN_FLIGHT_OF_ONE_MAX {
+                tokio::task::yield_now().await;
+            }
+            let failure = agent.sign(by("wild", 1000)).await.unwrap_err();
+            assert_eq!(failure.code.status(), 429, "{failure}");
+            assert!(failure.detail.contains("96 signatures under way of one client"), "{failure}");
+        }
+        let (agent, command) = (Arc::clone(&agent), by(client, nonce));
+        held.push(tokio::spawn(async move { agent.sign(command).await }));
+    }
     while node.fake.asked() < IN_FLIGHT_MAX {
         tokio::task::yield_now().await;
     }
-    assert_eq!(agent.code(pay(1000, "a")).await, Code::Overloaded);
+    assert_eq!(agent.code(by("third", 1000)).await, Code::Overloaded);
     agent.enclave.call(Request::Lock, DEADLINE).await.unwrap();
     for task in held {
         task.await.unwrap().unwrap();

@@ -1,4 +1,5 @@
-//! Rules that let the tests' tenants sign what nobody reads; one of their senders signs once an hour and twice a day.
+//! Rules that let the tests' tenants sign what nobody reads; one of their senders signs notes on Solana alone, one signs
+//! once an hour and twice a day.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,9 @@ sanctions = "off"
 [chains]
 none = "opaque:0"
 one = "opaque:1"
+notes = "solana:900"
+[currencies]
+SOL = "solana:native"
 [[senders]]
 tenant = "acme"
 asset = "*"
@@ -22,6 +26,12 @@ tenant = "acme"
 session = "*"
 chains = ["none", "one"]
 allow_opaque = true
+[[senders]]
+tenant = "acme"
+session = "notes"
+chains = ["notes"]
+currencies = ["SOL"]
+fee = { SOL = "5000" }
 [[senders]]
 tenant = "acme"
 session = "slow"

@@ -178,7 +178,11 @@ pub fn appraise_ek(
 
 /// The pinned root that a certificate chains to: SHA-256 over its SubjectPublicKeyInfo.
 #[must_use]
-pub fn root_of(certificate: &EkCertificate, pinned: &PinnedCertificates, now: UnixTime) -> Option<Sha256Digest> {
+pub fn root_of(
+    certificate: &EkCertificate,
+    pinned: &PinnedCertificates,
+    now: UnixTime,
+) -> Option<Sha256Digest> {
     path(certificate, pinned, now).ok().map(|path| path.root)
 }
 

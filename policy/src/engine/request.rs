@@ -52,7 +52,7 @@ pub struct Declared<'a> {
 }
 
 /// One approver's signature over a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Approval {
     /// Who, by the policy's name.
     pub approver: String,

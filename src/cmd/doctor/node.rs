@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sealstone_attestation::{Envelope, Manifest, UnixTime};
-use sealstone_wire::api::{NodeStatus, Reason};
+use sealstone_wire::api::{LogStatus, NodeStatus, Reason, RulesStatus};
 use sealstone_wire::reply::{Phase, Status};
 
 use super::super::{Context, status};
@@ -19,6 +19,9 @@ const EARLIEST: UnixTime = UnixTime::from_secs(1_767_225_600);
 
 /// How far a signed time may be ahead of this machine's clock before the clock is thought wrong.
 const AHEAD_MAX: Duration = Duration::from_secs(300);
+
+/// How long a record waits for a checkpoint at most, of which the agent asks for one twice a second.
+const UNCOVERED_MAX: Duration = Duration::from_secs(60);
 
 /// Examines the socket, the agent, the TPM, the enclave and the clock.
 pub(super) fn examine(context: &Context, now: UnixTime) -> Vec<Line> {
@@ -41,7 +44,7 @@ pub(super) fn examine(context: &Context, now: UnixTime) -> Vec<Line> {
             failure.to_string(),
             "start sealstone-agent and look at its log; its configuration lists the clients that may connect",
         )),
-        Ok(status) => lines.extend(answered(&status)),
+        Ok(status) => lines.extend(answered(&status, now)),
     }
     lines.push(clock(now, newest_signed_time(&agent)));
     lines
@@ -64,8 +67,9 @@ fn socket(path: &Path) -> Line {
     }
 }
 
-fn answered(status: &NodeStatus) -> Vec<Line> {
-    let NodeStatus { ready, reasons, agent_version, enclave, tpm, reservations: _ } = status;
+fn answered(status: &NodeStatus, now: UnixTime) -> Vec<Line> {
+    let NodeStatus { ready, reasons, agent_version, enclave, tpm, store, reservations: _, rules, log } =
+        status;
     let mut lines = vec![Line::ok("agent.answers", format!("release {agent_version}"))];
     lines.push(if tpm.reachable {
         Line::ok("tpm", format!("answers at {}", tpm.tcti))
@@ -88,6 +92,9 @@ fn answered(status: &NodeStatus) -> Vec<Line> {
         )),
         Some(enclave) => lines.extend(enclave_lines(enclave)),
     }
+    lines.push(Line::ok("store", status::store_line(store)));
+    lines.push(prices(rules, now));
+    lines.extend(log.as_ref().map(|log| audit_log(log, now)));
     if *ready {
         lines.push(Line::ok("ready", "a signature would be made now"));
     }
@@ -141,6 +148,57 @@ fn enclave_lines(enclave: &Status) -> Vec<Line> {
     lines
 }
 
+fn prices(rules: &RulesStatus, now: UnixTime) -> Line {
+    let RulesStatus { policy, sanctions: _, prices } = rules;
+    match prices {
+        Some(prices) if prices.expires_at <= now => Line::warn(
+            "rules",
+            format!("expected prices that hold still, found that they ended at {}", prices.expires_at),
+            "sign newer ones with `sealstone policy prices` and reload the rules",
+        ),
+        _ => Line::ok("rules", format!("policy {policy}")),
+    }
+}
+
+/// The head of the log is signed within a second of a record; what waits longer waits for something.
+fn audit_log(log: &LogStatus, now: UnixTime) -> Line {
+    let name = "audit.log";
+    let action =
+        "look at the agent's log for why the head is not signed; docs/audit.md, `When the log is behind`";
+    let LogStatus {
+        size,
+        uncovered_records,
+        uncovered_since,
+        uncovered_receipts,
+        uncovered_receipts_max,
+        ..
+    } = log;
+    if uncovered_receipts.is_some_and(|receipts| receipts >= uncovered_receipts_max / 2) {
+        let receipts = uncovered_receipts.unwrap_or_default();
+        return Line::warn(
+            name,
+            format!(
+                "expected fewer than {} receipts that no checkpoint covers, found {receipts}; with \
+                 {uncovered_receipts_max} signing stops",
+                uncovered_receipts_max / 2
+            ),
+            action,
+        );
+    }
+    match uncovered_since {
+        Some(since) if since.saturating_add(UNCOVERED_MAX) < now => Line::warn(
+            name,
+            format!(
+                "expected a checkpoint over every record older than {} s, found {uncovered_records} of {size} \
+                 without one since {since}",
+                UNCOVERED_MAX.as_secs()
+            ),
+            action,
+        ),
+        _ => Line::ok(name, format!("{size} records, {uncovered_records} not in a checkpoint yet")),
+    }
+}
+
 /// When the manifest in force was issued, if the agent has one.
 fn newest_signed_time(agent: &Agent) -> Option<UnixTime> {
     let bytes = agent.get_bytes("/v1/manifest".to_owned(), Bounds::Ordinary).ok()?;
@@ -162,7 +220,8 @@ mod tests {
     use super::super::Health;
     use super::*;
     use crate::endpoint::Options;
-    use sealstone_wire::api::TpmStatus;
+    use sealstone_attestation::Sha256Digest;
+    use sealstone_wire::api::{PricesStatus, StoreStatus, TpmStatus};
     use std::collections::BTreeMap;
 
     fn status() -> NodeStatus {
@@ -176,7 +235,53 @@ mod tests {
             agent_version: "0.1.0".to_owned(),
             enclave: None,
             tpm: TpmStatus { tcti: "device:/dev/tpmrm0".to_owned(), reachable: false, fault: None },
+            store: StoreStatus { kind: "sqlite".to_owned(), version: None },
             reservations: BTreeMap::new(),
+            rules: rules(None),
+            log: None,
+        }
+    }
+
+    fn rules(prices_end: Option<UnixTime>) -> RulesStatus {
+        let digest = Sha256Digest::from_bytes([1; 32]);
+        let prices = prices_end.map(|expires_at| PricesStatus {
+            digest,
+            currencies: 1,
+            issued_at: EARLIEST,
+            expires_at,
+        });
+        RulesStatus { policy: digest, sanctions: None, prices }
+    }
+
+    #[test]
+    fn prices_that_ended_warn() {
+        let after = EARLIEST.saturating_add(Duration::from_secs(1));
+        for (end, expected) in [(None, Health::Ok), (Some(after), Health::Ok), (Some(EARLIEST), Health::Warn)]
+        {
+            assert_eq!(prices(&rules(end), EARLIEST).result, expected, "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_log_whose_head_is_not_signed_warns_long_before_signing_stops() {
+        let log = |since: Option<u64>, receipts: Option<u64>| LogStatus {
+            size: 9,
+            checkpoint: None,
+            uncovered_records: 3,
+            uncovered_since: since.map(|ago| UnixTime::from_secs(EARLIEST.as_secs() - ago)),
+            uncovered_receipts: receipts,
+            uncovered_receipts_max: 16_384,
+        };
+        for (since, receipts, expected) in [
+            (None, None, Health::Ok),
+            (Some(60), Some(8_191), Health::Ok),
+            (Some(61), Some(0), Health::Warn),
+            (None, Some(8_192), Health::Warn),
+            (Some(61), Some(16_384), Health::Warn),
+        ] {
+            let line = audit_log(&log(since, receipts), EARLIEST);
+            assert_eq!(line.result, expected, "{since:?} {receipts:?}");
+            assert_eq!(line.action.is_empty(), expected == Health::Ok);
         }
     }
 
@@ -186,7 +291,7 @@ mod tests {
 
     #[test]
     fn no_tpm_no_enclave_and_every_reason_fail() {
-        assert_eq!(failing(&answered(&status())), ["tpm", "enclave", "ready"]);
+        assert_eq!(failing(&answered(&status(), EARLIEST)), ["tpm", "enclave", "ready"]);
     }
 
     #[test]

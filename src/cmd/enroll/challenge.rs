@@ -59,7 +59,11 @@ pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
     let now = args.at.map_or_else(now, Ok)?;
     let enrolment: Enrolment = files::read(&args.request, "an enrolment request", "request")?;
     enrolment.ak.check_attestation_key().map_err(|flaw| {
-        Failure::refused("ATTESTATION_KEY", chain(&flaw), "have the node make its attestation key with this release's agent")
+        Failure::refused(
+            "ATTESTATION_KEY",
+            chain(&flaw),
+            "have the node make its attestation key with this release's agent",
+        )
     })?;
     let judged = match judge(args, &enrolment, now)? {
         Ok(judged) => judged,
@@ -72,7 +76,11 @@ pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
     })?;
     let credential = Credential::make(&enrolment.ek, enrolment.ak.name(), secret.as_slice(), &mut SysRng)
         .map_err(|error| {
-            Failure::refused("ENDORSEMENT_KEY", chain(&error), "enrol an endorsement key of the TCG's templates")
+            Failure::refused(
+                "ENDORSEMENT_KEY",
+                chain(&error),
+                "enrol an endorsement key of the TCG's templates",
+            )
         })?;
     let (ek, ak) = (enrolment.ek.name().to_string(), enrolment.ak.name().to_string());
     let Judged { certificate, root, manufacturer, remarks, text } = judged;
@@ -124,18 +132,21 @@ struct Judged {
 fn judge(args: &Args, enrolment: &Enrolment, now: UnixTime) -> Result<Result<Judged, Answer>, Failure> {
     let Some(roots) = &args.roots else {
         let remarks = vec!["no vendor's certificate was asked for: this may be any TPM, or none".to_owned()];
-        let judged = Judged { certificate: None, root: None, manufacturer: None, remarks, text: String::new() };
+        let judged =
+            Judged { certificate: None, root: None, manufacturer: None, remarks, text: String::new() };
         return Ok(Ok(judged));
     };
     let certificate = match (&args.certificate, &enrolment.ek_certificate) {
         (Some(path), _) => ek::certificate(path)?,
-        (None, Some(in_nv)) => EkCertificate::parse(&hex::decode(in_nv).unwrap_or_default()).map_err(|error| {
-            Failure::unusable(
-                "EK_CERTIFICATE",
-                format!("{}: {}", args.request.display(), chain(&error)),
-                "give the vendor's certificate of this TPM with --certificate",
-            )
-        })?,
+        (None, Some(in_nv)) => {
+            EkCertificate::parse(&hex::decode(in_nv).unwrap_or_default()).map_err(|error| {
+                Failure::unusable(
+                    "EK_CERTIFICATE",
+                    format!("{}: {}", args.request.display(), chain(&error)),
+                    "give the vendor's certificate of this TPM with --certificate",
+                )
+            })?
+        }
         (None, None) => {
             return Err(Failure::unusable(
                 "EK_CERTIFICATE",

@@ -53,7 +53,11 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, what: &'static str, from: &
 }
 
 /// Reads the one that is for its owner alone.
-pub(super) fn read_private<T: DeserializeOwned>(path: &Path, what: &'static str, from: &str) -> Result<T, Failure> {
+pub(super) fn read_private<T: DeserializeOwned>(
+    path: &Path,
+    what: &'static str,
+    from: &str,
+) -> Result<T, Failure> {
     parse(path, what, from, &files::read_secret(path, what, files::TEXT_MAX)?)
 }
 

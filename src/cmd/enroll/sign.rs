@@ -55,7 +55,11 @@ pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
     if now.since(pending.made_at).is_none_or(|age| age > ANSWER_WITHIN) {
         return Err(Failure::refused(
             "CHALLENGE_TOO_OLD",
-            format!("expected a challenge of at most {} days, found one of {}", ANSWER_WITHIN.as_secs() / 86400, pending.made_at),
+            format!(
+                "expected a challenge of at most {} days, found one of {}",
+                ANSWER_WITHIN.as_secs() / 86400,
+                pending.made_at
+            ),
             "challenge the node anew; check this machine's clock",
         ));
     }

@@ -4,8 +4,7 @@
 
 mod audit;
 mod operations;
-
-use std::collections::BTreeMap;
+mod status;
 
 use sealstone_attestation::{
     Algorithm, Binding, KeyId, PcrValues, PublicArea, PublicKey, RequestDigest, Signature64, UnixTime,
@@ -14,13 +13,14 @@ use serde::{Deserialize, Serialize};
 
 #[cfg(feature = "openapi")]
 pub use crate::schema::{AlgorithmName, Hex32, KeyThumbprint, RecordKindName, Time};
-use crate::{Epoch, PathText, reply};
+use crate::{Epoch, PathText};
 pub use audit::{AuditEntry, AuditPage};
 pub use operations::{
     AssetPlace, EpochList, NodeReceipt, OperatorReason, PolicyStatus, PricesStatus, ReasonError, ReleaseBody,
     Released, Reloaded, ReservationBody, ReservationList, ReservationState, RuleKind, SanctionsStatus,
     VoidBody,
 };
+pub use status::{CheckpointStatus, LogStatus, NodeStatus, Reason, RulesStatus, StoreStatus, TpmStatus};
 
 /// Media type of error bodies (RFC 9457).
 pub const PROBLEM_JSON: &str = "application/problem+json";

@@ -20,6 +20,15 @@ const OVERSEERS: Needs = Needs::OneOf(&[Role::Operator, Role::Auditor]);
 /// Who reads what the node obeys.
 const RULE_READERS: Needs = Needs::OneOf(&[Role::Operator, Role::Auditor, Role::Admin]);
 
+/// Searches of the audit log or the reservations at once: each may read many rows of the store, which signing waits for.
+const SEARCHES_AT_ONCE_MAX: usize = 16;
+
+/// Parts of the log's tree at once: one copy of the log asks for one after the other, and reads up to 4 MiB each time.
+const TILES_AT_ONCE_MAX: usize = 16;
+
+/// Reloads of the rules at once: one is under way, and holds a whole sanctions list in memory; another may wait.
+const RELOADS_AT_ONCE_MAX: usize = 2;
+
 /// What becomes of most acts when they are asked for again.
 const SAME: &str = "The same request again has the same answer.";
 
@@ -76,6 +85,7 @@ pub(super) fn asset_routes() -> Vec<Route> {
 pub(super) fn reservation_routes() -> Vec<Route> {
     vec![
         Route {
+            at_once: Some(SEARCHES_AT_ONCE_MAX),
             doc: Doc {
                 query: Some(Schemas::body::<reservations::ReservationsQuery>),
                 answer: Answer::Json(Schemas::answer::<ReservationList>),
@@ -127,6 +137,7 @@ pub(super) fn rule_routes() -> Vec<Route> {
             ..route(Method::GET, "/v1/policy", RULE_READERS, || get(policy::show))
         },
         Route {
+            at_once: Some(RELOADS_AT_ONCE_MAX),
             doc: Doc {
                 answer: Answer::Json(Schemas::answer::<Reloaded>),
                 problems: &[422, 507],
@@ -141,6 +152,7 @@ pub(super) fn rule_routes() -> Vec<Route> {
 pub(super) fn audit_routes() -> Vec<Route> {
     vec![
         Route {
+            at_once: Some(SEARCHES_AT_ONCE_MAX),
             doc: Doc {
                 query: Some(Schemas::body::<audit::RecordsQuery>),
                 answer: Answer::Json(Schemas::answer::<AuditPage>),
@@ -160,6 +172,7 @@ pub(super) fn audit_routes() -> Vec<Route> {
             ..route(Method::GET, "/v1/audit/log/checkpoint", AUDITOR, || get(audit::checkpoint))
         },
         Route {
+            at_once: Some(TILES_AT_ONCE_MAX),
             doc: Doc {
                 answer: Answer::Text(audit::OCTETS),
                 problems: &[404],

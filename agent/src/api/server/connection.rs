@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::exchange::{dressed, new_request_id};
+use super::Slot;
 use super::paced::Paced;
 use crate::access::{Access, Client, Proof};
 use crate::failure::Failure;
@@ -46,7 +47,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     (client, proof): (Arc<Client>, Proof),
     access: Access,
     ending: Shutdown,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 ) {
     metrics::gauge!("sealstone_http_connections").increment(1);
     let name = client.name().to_owned();

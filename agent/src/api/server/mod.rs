@@ -23,13 +23,17 @@ pub use socket::BindError;
 
 use self::connection::{refuse, serve};
 use self::handshakes::Handshakes;
-use crate::access::{Access, Client, Proof};
+use crate::access::{Access, Client, Proof, Share, Shares};
 use crate::config::api::ApiConfig;
 use crate::failure::{Code, Failure};
 use crate::shutdown::Shutdown;
 
 /// Connections of clients at once, on both listeners together. Each may hold one body.
 const CONNECTIONS_MAX: usize = 256;
+
+/// Connections of one client at once. Far more than a client needs that keeps its connections; half, so that one that
+/// runs wild leaves the others theirs.
+const CONNECTIONS_OF_ONE_MAX: usize = CONNECTIONS_MAX / 2;
 
 /// Refused connections that are told so at once; more are closed without a word.
 const REFUSALS_MAX: usize = 8;
@@ -49,12 +53,19 @@ pub struct Server {
     access: Access,
 }
 
+/// A connection's place, among all and among its client's.
+struct Slot {
+    _permit: OwnedSemaphorePermit,
+    _share: Share,
+}
+
 /// What every connection is served with.
 #[derive(Clone)]
 struct Shared {
     router: Router,
     access: Access,
     connections: Arc<Semaphore>,
+    shares: Shares,
     refusals: Arc<Semaphore>,
     ending: Shutdown,
 }
@@ -94,6 +105,7 @@ impl Server {
             router,
             access,
             connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            shares: Shares::new(CONNECTIONS_OF_ONE_MAX, "connections"),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             ending,
         };
@@ -168,8 +180,8 @@ async fn on_network(stream: TcpStream, place: handshakes::Place, shared: Shared)
 
 /// Serves a peer that is a client while there is room; tells anybody else why not.
 async fn admit<S: AsyncRead + AsyncWrite + Unpin>(stream: S, proof: Proof, shared: Shared) {
-    let Shared { router, access, connections, refusals, ending } = shared;
-    let failure = match entry(&access, &proof, &connections) {
+    let Shared { router, access, connections, shares, refusals, ending } = shared;
+    let failure = match entry(&access, &proof, &connections, &shares) {
         Ok((client, slot)) => return serve(stream, router, (client, proof), access, ending, slot).await,
         Err(failure) => failure,
     };
@@ -184,13 +196,15 @@ fn entry(
     access: &Access,
     proof: &Proof,
     connections: &Arc<Semaphore>,
-) -> Result<(Arc<Client>, OwnedSemaphorePermit), Failure> {
+    shares: &Shares,
+) -> Result<(Arc<Client>, Slot), Failure> {
     let client = access.rules().client(proof)?;
-    let slot = Arc::clone(connections).try_acquire_owned().map_err(|_| {
+    let share = shares.take(client.name())?;
+    let permit = Arc::clone(connections).try_acquire_owned().map_err(|_| {
         Failure::new(
             Code::Overloaded,
             format!("expected fewer than {CONNECTIONS_MAX} connections, found as many; keep connections and reuse them"),
         )
     })?;
-    Ok((client, slot))
+    Ok((client, Slot { _permit: permit, _share: share }))
 }

@@ -87,7 +87,12 @@ fn associated(owner: &Pubkey, token_program: &Pubkey, mint: &Pubkey) -> Option<P
             .chain_update(PROGRAM)
             .chain_update(b"ProgramDerivedAddress")
             .finalize();
-        let address: [u8; 32] = hash.into();
-        CompressedEdwardsY(address).decompress().is_none().then(|| Pubkey::from(address))
+        let address = Pubkey::from(<[u8; 32]>::from(hash));
+        (!is_point(&address)).then_some(address)
     })
+}
+
+/// Whether an address is a point of the curve, so that a private key can belong to it; as the runtime asks it.
+pub(super) fn is_point(address: &Pubkey) -> bool {
+    CompressedEdwardsY(address.to_bytes()).decompress().is_some()
 }

@@ -6,6 +6,7 @@ use solana_system_interface::instruction::SystemInstruction;
 use crate::amount::Amount;
 use crate::facts::{CurrencyId, Movement, MovementKind};
 
+use super::associated::is_point;
 use super::{DecodeError, Effect, require_sender, text};
 
 pub(super) const PROGRAM: Pubkey = solana_system_interface::program::ID;
@@ -23,7 +24,9 @@ pub(super) fn read(data: &[u8], accounts: &[&Pubkey], sender: &Pubkey) -> Result
                 currency: CurrencyId::solana_native(),
                 amount: Amount::from(*lamports),
                 recipient: text(to),
-                recipient_proven: true,
+                // Where no private key can belong to the address, it is a token account or another program's: what
+                // arrives there is its owner's to move, and the message does not say who that is.
+                recipient_proven: is_point(to),
             }))
         }
         // Spends a nonce of the sender's own: the message is valid until then, and not again.

@@ -10,7 +10,7 @@ use solana_address::Address as Pubkey;
 use crate::amount::Amount;
 use crate::facts::{CurrencyId, Movement, MovementKind};
 
-use super::associated::Owners;
+use super::associated::{Owners, is_point};
 use super::{DecodeError, Effect, require_sender, text};
 
 /// SPL Token.
@@ -42,10 +42,10 @@ pub(super) fn read(
     };
     let (kind, recipient, recipient_proven) = match data.first() {
         Some(&TRANSFER_CHECKED) => match owners.of_associated(to, program, mint) {
-            Some(owner) => (MovementKind::Transfer, owner, true),
+            Some(owner) => (MovementKind::Transfer, owner, is_point(owner)),
             None => (MovementKind::Transfer, *to, false),
         },
-        Some(&APPROVE_CHECKED) if *program == PROGRAM => (MovementKind::Allowance, *to, true),
+        Some(&APPROVE_CHECKED) if *program == PROGRAM => (MovementKind::Allowance, *to, is_point(to)),
         _ => return Ok(unknown(program, data)),
     };
     require_sender(sender, authority)?;
