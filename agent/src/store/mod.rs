@@ -80,7 +80,7 @@ impl Store {
                 let Servers { primary, replica } = &**servers;
                 database::postgres::migrate(primary.clone()).await?;
                 let server = Server::take_over(primary.clone(), node).await?;
-                let (connection, state, _) = Writer::connect(&server, None).await?;
+                let (connection, state, _) = Writer::connect(&server, |_| None).await?;
                 let readers = Readers::Postgres(Pool::new(primary.clone()));
                 let listings = match replica {
                     Some(replica) => Readers::Postgres(Pool::new(replica.clone())),
