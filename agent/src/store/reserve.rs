@@ -235,17 +235,26 @@ async fn assets(
     }
     let missing: Vec<_> = missing.into_iter().collect();
     for chunk in missing.chunks(transaction.connection.rows_max()) {
-        // A rotation waits for these, and these for it.
-        let lock = if transaction.connection.shared() { " FOR SHARE OF a" } else { "" };
+        let senders = sql::rows(1, chunk.len(), 0);
+        let values: Vec<Value> = chunk.iter().map(|sender| (*sender).into()).collect();
+        // A rotation waits for these, and these for it. Its epoch is seen only by a statement that begins after that.
+        let lock = if transaction.connection.shared() { " FOR SHARE" } else { "" };
         let sql = format!(
-            "SELECT a.sender, a.retired_at, (SELECT max(e.epoch) FROM epochs e WHERE e.tenant = a.tenant \
-             AND e.asset = a.asset) FROM assets a WHERE a.sender IN ({}) ORDER BY a.sender{lock}",
-            sql::rows(1, chunk.len(), 0)
+            "SELECT sender, retired_at FROM assets WHERE sender IN ({senders}) ORDER BY sender{lock}"
         );
-        let values = chunk.iter().map(|sender| (*sender).into()).collect();
+        let mut retired = HashMap::new();
+        for row in transaction.connection.fetch(sql, values.clone()).await? {
+            retired.insert(row.text(0)?.to_owned(), row.int_or_none(1)?.is_some());
+        }
+        let sql = format!(
+            "SELECT a.sender, (SELECT max(e.epoch) FROM epochs e WHERE e.tenant = a.tenant AND e.asset = a.asset) \
+             FROM assets a WHERE a.sender IN ({senders})"
+        );
         for row in transaction.connection.fetch(sql, values).await? {
-            let sender = row.text(0)?.to_owned();
-            let state = AssetState { retired: row.int_or_none(1)?.is_some(), newest: row.int(2)? };
+            let (sender, newest) = (row.text(0)?.to_owned(), row.int(1)?);
+            // An asset that was created in between is not locked: it is unknown.
+            let Some(retired) = retired.remove(&sender) else { continue };
+            let state = AssetState { retired, newest };
             if !transaction.connection.shared() {
                 transaction.assets.remember(sender.clone(), state);
             }
@@ -274,7 +283,10 @@ async fn write(transaction: &mut Transaction<'_>, new: &New, seen: (u64, u64)) -
             .iter()
             .flat_map(|((client, key), id)| [client.as_str().into(), key.as_str().into(), (**id).into()])
             .collect();
-        transaction.connection.execute(sql, values).await?;
+        // One that another agent wrote since it was looked for may name another request.
+        if transaction.connection.execute(sql, values).await? != chunk.len() as u64 {
+            return Err(StoreError::Overtaken);
+        }
     }
     let resumed: Vec<_> = resumed.iter().collect();
     for chunk in resumed.chunks(rows_max) {

@@ -328,8 +328,9 @@ async fn no_statement_of_a_signature_searches_a_whole_table() {
         "SELECT r.id FROM (VALUES (1,'a',1),(2,'b',2)) AS v CROSS JOIN reservations r LEFT JOIN receipts p ON \
          p.node = r.receipt_node AND p.era = r.receipt_era AND p.sequence = r.receipt_sequence WHERE \
          r.chain_id = v.column1 AND r.sender = v.column2 AND r.nonce = v.column3 AND r.generation = 0",
+        "SELECT sender, retired_at FROM assets WHERE sender IN (VALUES ('a'),('b')) ORDER BY sender",
         "SELECT a.sender, (SELECT max(e.epoch) FROM epochs e WHERE e.tenant = a.tenant AND e.asset = a.asset) \
-         FROM assets a WHERE a.sender IN (VALUES ('a'),('b')) ORDER BY a.sender",
+         FROM assets a WHERE a.sender IN (VALUES ('a'),('b'))",
         "SELECT w.total FROM (VALUES ('a','b')) AS v CROSS JOIN windows w WHERE w.sender = v.column1 \
          AND w.name = v.column2",
         "SELECT id FROM reservations WHERE id IN (VALUES (1),(2)) AND state IN ('voided', 'replaced')",

@@ -10,4 +10,5 @@ mod log;
 mod nonces;
 mod postgres;
 mod power;
+mod races;
 mod void;

@@ -26,6 +26,10 @@ const STATEMENT_DEADLINE: Duration = Duration::from_secs(10);
 /// Connections that only read. Each is a process of the server.
 const READERS_MAX: u32 = 4;
 
+/// Begins a transaction in which every statement sees what was committed before it, whatever the server's default is:
+/// what is read after a lock was waited for is what the lock's last holder left.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// What each transaction sets for itself: where its tables are, and that the server ends it if this agent is gone
 /// (a cut network would hold the node's lock for as long as TCP waits).
 const LOCAL: &str =
@@ -86,7 +90,7 @@ impl Server {
         let mut connection = connect(&options).await?;
         let mut instance = [0; 16];
         getrandom::fill(&mut instance).map_err(|_| StoreError::Corrupt { expected: "random bytes" })?;
-        raw(&mut connection, format!("BEGIN; {LOCAL}")).await?;
+        raw(&mut connection, format!("{BEGIN}; {LOCAL}")).await?;
         raw(&mut connection, format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
         check_durable(&raw(&mut connection, format!("SELECT {DURABLE}")).await?)?;
         let sql = "INSERT INTO nodes (number, name, instance) SELECT coalesce(max(number) + 1, 0), $1, $2 FROM nodes \
@@ -112,7 +116,7 @@ impl Server {
         let mut connection = connect(&self.options.0).await?;
         let Self { node, batch, doubtful, .. } = *self;
         let sql = format!(
-            "BEGIN; {LOCAL}; SELECT batch, audit_size, instance = {} FROM nodes WHERE number = {node} FOR UPDATE",
+            "{BEGIN}; {LOCAL}; SELECT batch, audit_size, instance = {} FROM nodes WHERE number = {node} FOR UPDATE",
             bytes(&self.instance)
         );
         let rows = raw(&mut connection, sql).await?;
@@ -146,7 +150,7 @@ impl Postgres {
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let Server { node, batch, .. } = self.server;
         let sql = format!(
-            "BEGIN; {LOCAL}; UPDATE nodes SET batch = {} WHERE number = {node} AND batch = {batch} AND instance = {} \
+            "{BEGIN}; {LOCAL}; UPDATE nodes SET batch = {} WHERE number = {node} AND batch = {batch} AND instance = {} \
              RETURNING {DURABLE}",
             batch + 1,
             bytes(&self.server.instance)
@@ -183,7 +187,7 @@ impl Postgres {
     pub(crate) async fn make_partitions(&mut self, times_ms: &[i64]) -> Result<usize, StoreError> {
         let mut made = 0;
         for at_ms in times_ms {
-            raw(&mut self.connection, format!("BEGIN; {LOCAL}")).await?;
+            raw(&mut self.connection, format!("{BEGIN}; {LOCAL}")).await?;
             let sql = SqlStr::from_static("SELECT make_audit_partition($1)");
             match fetch(&mut self.connection, sql, vec![(*at_ms).into()]).await {
                 Ok(rows) => {
@@ -218,6 +222,7 @@ pub(super) fn judge(error: StoreError, committing: bool) -> Unfinished {
     let StoreError::Database(source) = &error else {
         return match error {
             StoreError::Standby => Unfinished::Lost(error),
+            StoreError::Overtaken => Unfinished::Again(error),
             error => Unfinished::Failed(error),
         };
     };
@@ -335,7 +340,7 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<(), StoreError>
     let mut connection = connect(&plain(options)).await?;
     raw(
         &mut connection,
-        format!("BEGIN; SET LOCAL search_path = pg_catalog; SELECT pg_advisory_xact_lock({LOCK})"),
+        format!("{BEGIN}; SET LOCAL search_path = pg_catalog; SELECT pg_advisory_xact_lock({LOCK})"),
     )
     .await?;
     let found = version(&mut connection).await?;
