@@ -1,17 +1,15 @@
 //! What a sender's windows would say now, without taking anything of them.
 
 use sealstone_policy::amount::Amount;
+use sealstone_policy::engine::{Demand, Reason};
 
 use super::database::values;
-use super::demand::{Demand, RefusedDemand};
 use super::rows::{Sender, ordered};
+use super::windows::{EXPIRED_MAX, amount};
 use super::{Store, StoreError};
 
-/// Spends that have left a window and are looked at; what is beyond counts still, as it does for a reservation.
-const EXPIRED_MAX: usize = 4096;
-
 impl Store {
-    /// The demands that would find no room now. Another request may take it in the next moment.
+    /// Why the demands would be refused that find no room now. Another request may take it in the next moment.
     ///
     /// # Errors
     /// The database's.
@@ -20,13 +18,11 @@ impl Store {
         sender: &Sender,
         demands: &[Demand],
         now_ms: u64,
-    ) -> Result<Vec<RefusedDemand>, StoreError> {
+    ) -> Result<Vec<Reason>, StoreError> {
         let mut refused = Vec::new();
         for demand in demands {
             let used = self.used(sender, demand, now_ms).await?;
-            if !demand.has_room(&used) {
-                refused.push(RefusedDemand { demand: demand.clone(), used });
-            }
+            refused.extend(demand.check(&used).err());
         }
         Ok(refused)
     }
@@ -37,7 +33,7 @@ impl Store {
                    WHERE w.sender = $1 AND w.name = $2";
         let rows = self.readers.fetch(sql.to_owned(), values([name.into(), window.into()])).await?;
         let Some(row) = rows.first() else { return Ok(Amount::ZERO) };
-        let total = amount(row.text(0)?)?;
+        let total = amount(row, 0)?;
         // As for a reservation: the sender's time never runs backwards.
         let now = ordered("a time", now_ms.max(row.unsigned(1, "a time")?))?;
         let until = now - i64::from(demand.seconds) * 1000;
@@ -45,10 +41,6 @@ impl Store {
             "SELECT amount FROM spends WHERE sender = $1 AND name = $2 AND at_ms <= $3 ORDER BY at_ms LIMIT {EXPIRED_MAX}"
         );
         let left = self.readers.fetch(sql, values([name.into(), window.into(), until.into()])).await?;
-        left.iter().try_fold(total, |total, row| Ok(total.minus(&amount(row.text(0)?)?)))
+        left.iter().try_fold(total, |total, row| Ok(total.minus(&amount(row, 0)?)))
     }
-}
-
-fn amount(text: &str) -> Result<Amount, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt { expected: "an amount" })
 }

@@ -8,7 +8,6 @@ mod answer;
 mod audit;
 pub mod backup;
 mod database;
-mod demand;
 mod error;
 mod fast;
 mod foresee;
@@ -16,6 +15,7 @@ mod job;
 mod other;
 mod progress;
 mod read;
+mod refusal;
 mod reservation;
 mod reserve;
 mod rows;
@@ -31,10 +31,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::store::{Location, Servers, StoreConfig};
 
 pub use audit::{AuditEntry, AuditPlace, AuditQuery, AuditRow, CheckpointRow, LEAF_MAX};
-pub use demand::{Demand, RefusalRecord, RefusedDemand};
 pub use error::StoreError;
 pub use progress::Progress;
 pub use read::{AssetQuery, PAGE_MAX};
+pub use refusal::RefusalRecord;
 pub use reservation::{
     NoncesReleased, RELEASED_MAX, ReleaseNonces, Reservation, ReservationQuery, ReservationState, Voided,
 };

@@ -3,12 +3,13 @@
 use sealstone_attestation::{
     Algorithm, Binding, KeyId, PublicKey, RequestDigest, Signature64, SignedReceipt, UnixTime,
 };
+use sealstone_policy::engine::{Demand, Reason};
 use sealstone_wire::{Epoch, PathText};
 
 use super::StoreError;
 use super::audit::AuditRow;
 use super::database::Row;
-use super::demand::{Demand, RefusalRecord, RefusedDemand};
+use super::refusal::RefusalRecord;
 
 /// Who spends a nonce, in one unambiguous text: the tenant's length keeps its boundary in place, and the
 /// prefix keeps an asset apart from a session sender of the same name.
@@ -155,7 +156,7 @@ pub enum Reserved {
     /// The asset is unknown, was retired, or has a newer epoch than the one asked for: read it again.
     AssetChanged,
     /// Windows of the sender have no room; nothing was reserved, and the refusal is recorded.
-    Refused(Vec<RefusedDemand>),
+    Refused(Vec<Reason>),
 }
 
 /// A reservation without an answer.

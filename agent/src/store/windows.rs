@@ -6,16 +6,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use sealstone_policy::amount::Amount;
+use sealstone_policy::engine::Reason;
 
 use super::StoreError;
 use super::database::{Row, Value, sql};
-use super::demand::RefusedDemand;
 use super::rows::Reserve;
 use super::transaction::Transaction;
 
-/// Spends that one transaction takes out of their windows. Each costs some microseconds; what is left is taken out by
-/// the next.
-const EXPIRED_MAX: usize = 4096;
+/// Spends that one transaction takes out of their windows. Each costs some microseconds; what is left counts still, and
+/// is taken out by the next.
+pub(super) const EXPIRED_MAX: usize = 4096;
 
 type Name = (String, String);
 
@@ -116,8 +116,8 @@ impl Windows {
         Ok(())
     }
 
-    /// The demands that find no room.
-    pub(super) fn refused(&self, ask: &Reserve) -> Vec<RefusedDemand> {
+    /// Why it is refused: the demands that find no room.
+    pub(super) fn refused(&self, ask: &Reserve) -> Vec<Reason> {
         let mut taken: BTreeMap<&str, Amount> = BTreeMap::new();
         let mut refused = Vec::new();
         for demand in &ask.demands {
@@ -126,9 +126,7 @@ impl Windows {
             let taken = taken.entry(&demand.window).or_default();
             let used = held.plus(taken);
             *taken = taken.plus(&demand.add);
-            if !demand.has_room(&used) {
-                refused.push(RefusedDemand { demand: demand.clone(), used });
-            }
+            refused.extend(demand.check(&used).err());
         }
         refused
     }
@@ -202,6 +200,9 @@ impl Windows {
 }
 
 fn named_amount(row: &Row) -> Result<(Name, Amount), StoreError> {
-    let amount = row.text(2)?.parse().map_err(|_| StoreError::Corrupt { expected: "an amount" })?;
-    Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), amount))
+    Ok(((row.text(0)?.to_owned(), row.text(1)?.to_owned()), amount(row, 2)?))
+}
+
+pub(super) fn amount(row: &Row, column: usize) -> Result<Amount, StoreError> {
+    row.text(column)?.parse().map_err(|_| StoreError::Corrupt { expected: "an amount" })
 }

@@ -1,7 +1,8 @@
 //! Rolling windows: exact to the last unit, whatever runs at once.
 
-use sealstone_agent::store::{Demand, Reserve, Reserved};
+use sealstone_agent::store::{Reserve, Reserved};
 use sealstone_policy::amount::Amount;
+use sealstone_policy::engine::{Demand, ReasonCode};
 
 use crate::support::*;
 
@@ -20,7 +21,8 @@ on_both! {
         else {
             panic!("expected no room")
         };
-        assert_eq!((refused.len(), &refused[0].used, refused[0].demand.code), (1, &Amount::from(100_u64), "LIMIT"));
+        assert_eq!((refused.len(), refused[0].code), (1, ReasonCode::RollingLimitExceeded));
+        assert!(refused[0].detail.contains("at most 100 within 60 s, found 100 used and 1 more"), "{refused:?}");
         assert_eq!(store.audit_size().await.unwrap(), before + 1);
         // The nonce was not given; nothing was taken.
         let at = |ms: u64| NOW_MS + ms;
@@ -40,7 +42,7 @@ on_both! {
         fresh(&store, &spend(1, NOW_MS, vec![demand(60, 100, 100), count(1)])).await;
         let both = store.reserve(spend(2, NOW_MS, vec![demand(60, 1, 100), demand(3600, 1, 100), count(1)])).await;
         let Reserved::Refused(refused) = both.unwrap() else { panic!("expected no room") };
-        let names: Vec<_> = refused.iter().map(|refused| refused.demand.window.as_str()).collect();
+        let names: Vec<_> = refused.iter().filter_map(|reason| reason.detail.split(": ").next()).collect();
         assert_eq!(names, ["amount:USD:60", "count:60"]);
         // The window that had room was not taken of.
         fresh(&store, &spend(3, NOW_MS, vec![demand(3600, 100, 100)])).await;
