@@ -141,14 +141,18 @@ impl Signing {
         if matches!(standing, Some(Reserved::Answered(_))) {
             return Ok(Vec::new());
         }
-        let is_free = standing.is_none();
+        let resumed = match &standing {
+            Some(Reserved::Open(open)) => Some(open.id),
+            _ => None,
+        };
         let mut reasons: Vec<ReasonBody> = match outcome {
             Err(reasons) => reasons.into_iter().map(said).collect(),
-            Ok(demands) if is_free => {
-                let refused = self.store.would_refuse(&command.nonce.sender, &demands, now_ms).await?;
+            Ok(demands) if standing.is_none() || resumed.is_some() => {
+                let sender = &command.nonce.sender;
+                let refused = self.store.would_refuse(sender, &demands, now_ms, resumed).await?;
                 refused.into_iter().map(said).collect()
             }
-            // What it takes of the windows was taken when it was reserved.
+            // It is another's nonce, or nobody's.
             Ok(_) => Vec::new(),
         };
         let failure = match standing {

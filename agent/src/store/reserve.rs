@@ -53,8 +53,8 @@ pub(super) async fn reserve(
         assets: assets(transaction, asks).await?,
         windows: Windows::default(),
     };
-    let wanted = asks.iter().map(|ask| &*ask.ask).filter(|ask| !known.standing.contains_key(&ask.nonce));
-    known.windows = Windows::load(transaction, &clocks, wanted).await?;
+    let wanted: Vec<_> = asks.iter().filter_map(|ask| known.wants_windows(&ask.ask)).collect();
+    known.windows = Windows::load(transaction, &clocks, &wanted).await?;
 
     let mut new = New::default();
     for ask in asks.iter_mut() {
@@ -74,6 +74,16 @@ struct Known {
     windows: Windows,
 }
 
+impl Known {
+    /// A request that takes of its windows, with the reservation that it resumes.
+    fn wants_windows<'r>(&self, ask: &'r Reserve) -> Option<(&'r Reserve, Option<i64>)> {
+        match self.standing.get(&ask.nonce) {
+            None => Some((ask, None)),
+            Some(standing) => standing.resumable(&ask.request).map(|id| (ask, Some(id))),
+        }
+    }
+}
+
 /// What is to be written.
 #[derive(Default)]
 struct New {
@@ -89,12 +99,25 @@ fn decide(transaction: &mut Transaction<'_>, known: &mut Known, new: &mut New, a
         return Reserved::KeyReused;
     }
     let (outcome, id) = match known.standing.get(&ask.nonce) {
-        Some(standing) => (standing.reserved(&ask.request), standing.open.id),
+        Some(standing) => {
+            let (outcome, id) = (standing.reserved(&ask.request), standing.open.id);
+            if matches!(outcome, Reserved::Open(_)) {
+                if let Some(refused) = without_room(transaction, known, ask, id) {
+                    return refused;
+                }
+                known.windows.spend(id, ask);
+                new.resumed.insert(id);
+            }
+            (outcome, id)
+        }
         None => {
-            if let Some(refused) = refuse(transaction, known, ask) {
+            let id = transaction.state.next_id;
+            if !may_sign(known, ask) {
+                return Reserved::AssetChanged;
+            }
+            if let Some(refused) = without_room(transaction, known, ask, id) {
                 return refused;
             }
-            let id = transaction.state.next_id;
             transaction.state.next_id += 1;
             known.windows.spend(id, ask);
             let open = OpenReservation { id, key: ask.key };
@@ -104,9 +127,6 @@ fn decide(transaction: &mut Transaction<'_>, known: &mut Known, new: &mut New, a
             (Reserved::Fresh { id }, id)
         }
     };
-    if matches!(outcome, Reserved::Open(_)) {
-        new.resumed.insert(id);
-    }
     if let Some(name) = &ask.idempotency
         && matches!(outcome, Reserved::Fresh { .. } | Reserved::Open(_) | Reserved::Answered(_))
         && !known.named.contains_key(name)
@@ -117,19 +137,23 @@ fn decide(transaction: &mut Transaction<'_>, known: &mut Known, new: &mut New, a
     outcome
 }
 
-/// Why a nonce that is free is not given.
-fn refuse(transaction: &mut Transaction<'_>, known: &Known, ask: &Reserve) -> Option<Reserved> {
-    if let ReservedKey::Asset { epoch } = ask.key {
-        let asset = known.assets.get(ask.nonce.sender.as_str());
-        let may_sign = asset.is_some_and(|asset| {
-            let newest = u64::try_from(asset.newest) == Ok(epoch.0);
-            !asset.retired && (newest || ask.epoch_named)
-        });
-        if !may_sign {
-            return Some(Reserved::AssetChanged);
-        }
-    }
-    let refused = known.windows.refused(ask);
+/// Whether the key that is asked for signs anything new.
+fn may_sign(known: &Known, ask: &Reserve) -> bool {
+    let ReservedKey::Asset { epoch } = ask.key else { return true };
+    known.assets.get(ask.nonce.sender.as_str()).is_some_and(|asset| {
+        let newest = u64::try_from(asset.newest) == Ok(epoch.0);
+        !asset.retired && (newest || ask.epoch_named)
+    })
+}
+
+/// The refusal if the sender's windows have no room for this reservation, with its record.
+fn without_room(
+    transaction: &mut Transaction<'_>,
+    known: &Known,
+    ask: &Reserve,
+    reservation: i64,
+) -> Option<Reserved> {
+    let refused = known.windows.refused(reservation, ask);
     if refused.is_empty() {
         return None;
     }

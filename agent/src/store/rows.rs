@@ -296,6 +296,11 @@ impl Standing {
         Ok(Self { request, open: OpenReservation { id, key }, answer, voided })
     }
 
+    /// Its number, if this request may resume it.
+    pub(super) fn resumable(&self, request: &RequestDigest) -> Option<i64> {
+        matches!(self.reserved(request), Reserved::Open(_)).then_some(self.open.id)
+    }
+
     /// What a request learns of it.
     pub(super) fn reserved(&self, request: &RequestDigest) -> Reserved {
         if self.request != *request {
