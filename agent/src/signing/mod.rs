@@ -93,6 +93,14 @@ impl Signing {
         }
     }
 
+    /// Now, in Unix milliseconds, by the clock that decisions go by.
+    ///
+    /// # Errors
+    /// [`Code::ClockSet`] if somebody set it.
+    pub fn now_ms(&self) -> Result<u64, Failure> {
+        Ok(self.clock.now_ms()?)
+    }
+
     /// Signs, or answers as before. Once begun it goes on to its end, even if the caller no longer waits; the
     /// same request meanwhile waits for the same outcome.
     ///
