@@ -298,9 +298,8 @@ impl Store {
     /// Refuses what no database could take, before it fails the others of its transaction.
     fn storable(&self, mut row: Vec<Value>, audit: &AuditRow) -> Result<(), StoreError> {
         audit.push(0, 0, &mut row)?;
-        let nul = |value: &Value| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
         match self.readers {
-            Readers::Postgres(_) if row.iter().any(nul) => Err(StoreError::NulInText),
+            Readers::Postgres(_) if row.iter().any(Value::has_nul) => Err(StoreError::NulInText),
             _ => Ok(()),
         }
     }

@@ -308,6 +308,10 @@ impl Pool {
     }
 
     pub(super) async fn fetch(&self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        // Refused before the server is asked, and a connection lost.
+        if values.iter().any(Value::has_nul) {
+            return Err(StoreError::NulInText);
+        }
         let mut connection = self.0.acquire().await?;
         let read = async {
             raw(&mut connection, format!("BEGIN READ ONLY; {LOCAL}")).await?;
@@ -331,14 +335,22 @@ impl Pool {
 /// The lock under which migrations run and nodes are made, for the length of a transaction: "SEAL" and a one.
 const LOCK: i64 = 0x5345_414c_0000_0001;
 
-/// The newest version, and the statements that make it from nothing.
-const VERSION: i64 = 2;
-const SCHEMA: &str = include_str!("../schema/postgres_v2.sql");
+/// Each version's statements, from the one before it: the first is made from nothing.
+const MIGRATIONS: [(i64, &str); 2] =
+    [(2, include_str!("../schema/postgres_v2.sql")), (3, include_str!("../schema/postgres_v3.sql"))];
+
+/// The newest version.
+const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
+/// How long a migration may take, or wait for another agent's: an index of a log of ten million records takes minutes
+/// on a slow disk.
+const MIGRATION_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Brings the database to this release's version. Agents that start at once wait for each other.
 pub(crate) async fn migrate(options: PgConnectOptions) -> Result<(), StoreError> {
     let mut connection = connect(&plain(options)).await?;
-    raw(
+    raw_within(
+        MIGRATION_DEADLINE,
         &mut connection,
         format!("{BEGIN}; SET LOCAL search_path = pg_catalog; SELECT pg_advisory_xact_lock({LOCK})"),
     )
@@ -347,12 +359,13 @@ pub(crate) async fn migrate(options: PgConnectOptions) -> Result<(), StoreError>
     if found > VERSION {
         return Err(StoreError::NewerVersion { known: VERSION, found });
     }
-    if found < VERSION {
+    for (version, statements) in MIGRATIONS.iter().filter(|(version, _)| *version > found) {
         let statements = format!(
-            "CREATE SCHEMA IF NOT EXISTS sealstone; SET LOCAL search_path = sealstone, pg_temp; {SCHEMA}; \
-             INSERT INTO version (version) VALUES ({VERSION})"
+            "CREATE SCHEMA IF NOT EXISTS sealstone; SET LOCAL search_path = sealstone, pg_temp; {statements}; \
+             INSERT INTO version (version) VALUES ({version})"
         );
-        raw(&mut connection, statements).await.map_err(|error| match &error {
+        let done = raw_within(MIGRATION_DEADLINE, &mut connection, statements).await;
+        done.map_err(|error| match &error {
             StoreError::Database(source)
                 if source.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501") =>
             {
@@ -431,7 +444,15 @@ fn bytes(bytes: &[u8]) -> String {
 
 /// Statements without values, which are one journey. Their text is of constants, numbers and hex only.
 async fn raw(connection: &mut PgConnection, text: String) -> Result<Vec<Row>, StoreError> {
-    let rows = in_time(sqlx::raw_sql(sql::built(text)).fetch_all(connection)).await?;
+    raw_within(STATEMENT_DEADLINE, connection, text).await
+}
+
+async fn raw_within(
+    deadline: Duration,
+    connection: &mut PgConnection,
+    text: String,
+) -> Result<Vec<Row>, StoreError> {
+    let rows = within(deadline, sqlx::raw_sql(sql::built(text)).fetch_all(connection)).await?;
     rows.iter().map(Row::from_postgres).collect()
 }
 
@@ -445,9 +466,16 @@ async fn fetch(
     rows.iter().map(Row::from_postgres).collect()
 }
 
-/// A server that does not answer in time is left: the connection is not used after such an error.
 async fn in_time<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    match timeout(STATEMENT_DEADLINE, query).await {
+    within(STATEMENT_DEADLINE, query).await
+}
+
+/// A server that does not answer in time is left: the connection is not used after such an error.
+async fn within<T>(
+    deadline: Duration,
+    query: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(deadline, query).await {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(timed_out()),
     }
