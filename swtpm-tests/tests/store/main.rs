@@ -5,8 +5,10 @@
 mod support;
 
 mod assets;
+mod failover;
 mod limits;
 mod log;
+mod migration;
 mod nonces;
 mod postgres;
 mod power;
