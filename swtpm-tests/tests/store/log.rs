@@ -205,6 +205,8 @@ on_both! {
     }
 }
 
+type Matches = Box<dyn Fn(&AuditRow) -> bool>;
+
 on_both! {
     async fn every_filter_finds_its_records_in_pages_of_either_order(place) {
         let store = place.node("node-1").await;
@@ -226,7 +228,7 @@ on_both! {
         let tenants = |names: &[&str]| Some(names.iter().map(|name| text(name)).collect::<BTreeSet<_>>());
         let any = AuditQuery::default;
         let is = |text: &str| Some(text.to_owned());
-        let queries: Vec<(AuditQuery, Box<dyn Fn(&AuditRow) -> bool>)> = vec![
+        let queries: Vec<(AuditQuery, Matches)> = vec![
             (any(), Box::new(|_| true)),
             (AuditQuery { kind: is("signed"), ..any() }, Box::new(|row| row.kind == "signed")),
             (AuditQuery { kind: is("refused"), ..any() }, Box::new(|row| row.kind == "refused")),
