@@ -68,6 +68,7 @@ impl From<StoreError> for Failure {
             StoreError::ClockDrift { .. } => Code::ClockSet,
             StoreError::LostCommits { .. } => Code::StoreRolledBack,
             StoreError::SequenceTaken { .. } => Code::EnclaveFault,
+            StoreError::NulInText => Code::BadRequest,
             _ => Code::StoreFailed,
         };
         Self::new(code, crate::logging::chain(&error))

@@ -1,7 +1,6 @@
 //! Assets: listed, created, rotated, retired.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -16,7 +15,6 @@ use super::body::{Asked, Caller, Json, Named};
 use super::keys::shown;
 use super::page::{Limit, visible};
 use crate::access::Client;
-use crate::clock;
 use crate::failure::{Code, Failure, open_session};
 use crate::store::AssetQuery;
 
@@ -55,10 +53,10 @@ pub(super) async fn list(
             ));
         }
     };
-    let epoch_before = older_than_s.map(|age| {
-        let now = Duration::from_secs(clock::now().as_secs());
-        UnixTime::from_secs(now.saturating_sub(Duration::from_secs(age)).as_secs())
-    });
+    let epoch_before = match older_than_s {
+        Some(age) => Some(UnixTime::from_secs((node.signing.now_ms()? / 1000).saturating_sub(age))),
+        None => None,
+    };
     let query = AssetQuery { tenants: visible(&client, tenant), after, epoch_before };
     let rows = Limit::rows(limit);
     let found = node.store.assets(&query, rows).await?;

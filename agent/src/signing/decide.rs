@@ -2,7 +2,7 @@
 
 use sealstone_attestation::audit::RecordKind;
 use sealstone_attestation::{Algorithm, PolicyDigest, PublicKey, UnixTime};
-use sealstone_policy::engine::{Demand, Reason, ReasonCode};
+use sealstone_policy::engine::{Demand, Reason};
 use sealstone_wire::api::{DryRun, ReasonBody};
 use sealstone_wire::reply::Reply;
 use sealstone_wire::request::Request;
@@ -14,7 +14,7 @@ use crate::assets::public_key;
 use crate::audit;
 use crate::enclave::CallError;
 use crate::failure::{Code, Failure};
-use crate::store::{self, NonceKey, Recorded, RefusalRecord, RefusedDemand, Reserve, Reserved, ReservedKey};
+use crate::store::{NonceKey, Recorded, RefusalRecord, Reserve, Reserved, ReservedKey};
 
 /// The key that would sign.
 #[derive(Clone, Debug)]
@@ -100,7 +100,7 @@ impl Signing {
             }
             Reserved::Answered(answer) => return Ok(Decided::Answered(answer)),
             // The store recorded it in the transaction in which it refused.
-            Reserved::Refused(refused) => return Err(limited(&refused)),
+            Reserved::Refused(reasons) => return Err(Failure::refused(reasons)),
             Reserved::NonceUsed => nonce_used(&command.nonce),
             Reserved::Voided => voided(&command.nonce),
             Reserved::AssetChanged if chosen.retired => retired(),
@@ -161,15 +161,18 @@ impl Signing {
         if matches!(standing, Some(Reserved::Answered(_))) {
             return Ok(Vec::new());
         }
-        let is_free = standing.is_none();
+        let resumed = match &standing {
+            Some(Reserved::Open(open)) => Some(open.id),
+            _ => None,
+        };
         let mut reasons: Vec<ReasonBody> = match outcome {
             Err(reasons) => reasons.into_iter().map(said).collect(),
-            Ok(demands) if is_free => {
-                let demands: Vec<store::Demand> = demands.iter().map(stored).collect();
-                let refused = self.store.would_refuse(&command.nonce.sender, &demands, now_ms).await?;
-                refused.iter().map(reason).map(said).collect()
+            Ok(demands) if standing.is_none() || resumed.is_some() => {
+                let sender = &command.nonce.sender;
+                let refused = self.store.would_refuse(sender, &demands, now_ms, resumed).await?;
+                refused.into_iter().map(said).collect()
             }
-            // What it takes of the windows was taken when it was reserved.
+            // It is another's nonce, or nobody's.
             Ok(_) => Vec::new(),
         };
         let failure = match standing {
@@ -346,29 +349,13 @@ fn asked(command: &SignCommand, permitted: &Permitted, now_ms: u64) -> Reserve {
         client: command.asker.client.clone(),
         idempotency: command.idempotency(),
         policy: Some(*policy.as_bytes()),
-        demands: demands.iter().map(stored).collect(),
+        demands: demands.clone(),
         now_ms,
-        refusal: RefusalRecord::new(move |refused| {
-            let codes = refused.iter().map(|refused| refused.demand.code);
+        refusal: RefusalRecord::new(move |reasons| {
+            let codes = reasons.iter().map(|reason| reason.code.name());
             audit::row(&audit::refusal(record.clone(), codes))
         }),
     }
-}
-
-fn stored(demand: &Demand) -> store::Demand {
-    let Demand { window, seconds, add, limit, code } = demand.clone();
-    store::Demand { window, seconds, add, limit, code: code.name() }
-}
-
-/// The reason that a full window is.
-fn reason(refused: &RefusedDemand) -> Reason {
-    let RefusedDemand { demand, used } = refused;
-    let code: ReasonCode = demand.code.parse().unwrap_or(ReasonCode::RollingLimitExceeded);
-    let detail = format!(
-        "{}: expected at most {} within {} s, found {used} used and {} more",
-        demand.window, demand.limit, demand.seconds, demand.add
-    );
-    Reason { code, detail }
 }
 
 fn retired() -> Failure {
@@ -376,10 +363,6 @@ fn retired() -> Failure {
         Code::AssetRetired,
         "expected an asset that is in use, found that it was retired; use another",
     )
-}
-
-fn limited(refused: &[RefusedDemand]) -> Failure {
-    Failure::refused(refused.iter().map(reason).collect())
 }
 
 fn said(Reason { code, detail }: Reason) -> ReasonBody {

@@ -105,6 +105,14 @@ impl Signing {
         }
     }
 
+    /// Now, in Unix milliseconds, by the clock that decisions go by.
+    ///
+    /// # Errors
+    /// [`Code::ClockSet`] if somebody set it.
+    pub fn now_ms(&self) -> Result<u64, Failure> {
+        Ok(self.clock.now_ms()?)
+    }
+
     /// Signs, or answers as before. Once begun it goes on to its end, even if the caller no longer waits. The same
     /// request of the same client meanwhile waits for the same outcome; one that is let through by itself, for the
     /// same signature, waits for that.

@@ -101,6 +101,9 @@ pub enum StoreError {
         #[source]
         source: Arc<StoreError>,
     },
+    /// Another agent gave an idempotency key to a request at the same moment. The transaction is run again, and finds it.
+    #[error("expected an idempotency key that no other agent uses meanwhile, found that one did; try again")]
+    Overtaken,
     /// The server is a standby, which takes no writes.
     #[error("expected the primary server, found a standby; name the primary in the store's url")]
     Standby,

@@ -9,7 +9,6 @@ mod answer;
 mod audit;
 pub mod backup;
 mod database;
-mod demand;
 mod error;
 mod fast;
 mod foresee;
@@ -17,6 +16,7 @@ mod job;
 mod other;
 mod progress;
 mod read;
+mod refusal;
 mod reservation;
 mod reserve;
 mod rows;
@@ -32,10 +32,10 @@ use tokio::sync::{mpsc, oneshot};
 use crate::config::store::{Location, Servers, StoreConfig};
 
 pub use audit::{AuditEntry, AuditPlace, AuditQuery, AuditRow, CheckpointRow, LEAF_MAX};
-pub use demand::{Demand, RefusalRecord, RefusedDemand};
 pub use error::StoreError;
 pub use progress::Progress;
 pub use read::{AssetQuery, PAGE_MAX};
+pub use refusal::RefusalRecord;
 pub use reservation::{
     NoncesReleased, RELEASED_MAX, ReleaseNonces, Reservation, ReservationQuery, ReservationState, Voided,
 };
@@ -81,7 +81,7 @@ impl Store {
                 let Servers { primary, replica } = &**servers;
                 database::postgres::migrate(primary.clone()).await?;
                 let server = Server::take_over(primary.clone(), node).await?;
-                let (connection, state, _) = Writer::connect(&server, None).await?;
+                let (connection, state, _) = Writer::connect(&server, |_| None).await?;
                 let readers = Readers::Postgres(Pool::new(primary.clone()));
                 let listings = match replica {
                     Some(replica) => Readers::Postgres(Pool::new(replica.clone())),
@@ -299,9 +299,8 @@ impl Store {
     /// Refuses what no database could take, before it fails the others of its transaction.
     fn storable(&self, mut row: Vec<Value>, audit: &AuditRow) -> Result<(), StoreError> {
         audit.push(0, 0, &mut row)?;
-        let nul = |value: &Value| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
         match self.readers {
-            Readers::Postgres(_) if row.iter().any(nul) => Err(StoreError::NulInText),
+            Readers::Postgres(_) if row.iter().any(Value::has_nul) => Err(StoreError::NulInText),
             _ => Ok(()),
         }
     }

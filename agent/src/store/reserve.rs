@@ -53,8 +53,8 @@ pub(super) async fn reserve(
         assets: assets(transaction, asks).await?,
         windows: Windows::default(),
     };
-    let wanted = asks.iter().map(|ask| &*ask.ask).filter(|ask| !known.standing.contains_key(&ask.nonce));
-    known.windows = Windows::load(transaction, &clocks, wanted).await?;
+    let wanted: Vec<_> = asks.iter().filter_map(|ask| known.wants_windows(&ask.ask)).collect();
+    known.windows = Windows::load(transaction, &clocks, &wanted).await?;
 
     let mut new = New::default();
     for ask in asks.iter_mut() {
@@ -74,6 +74,16 @@ struct Known {
     windows: Windows,
 }
 
+impl Known {
+    /// A request that takes of its windows, with the reservation that it resumes.
+    fn wants_windows<'r>(&self, ask: &'r Reserve) -> Option<(&'r Reserve, Option<i64>)> {
+        match self.standing.get(&ask.nonce) {
+            None => Some((ask, None)),
+            Some(standing) => standing.resumable(&ask.request).map(|id| (ask, Some(id))),
+        }
+    }
+}
+
 /// What is to be written.
 #[derive(Default)]
 struct New {
@@ -89,12 +99,25 @@ fn decide(transaction: &mut Transaction<'_>, known: &mut Known, new: &mut New, a
         return Reserved::KeyReused;
     }
     let (outcome, id) = match known.standing.get(&ask.nonce) {
-        Some(standing) => (standing.reserved(&ask.request), standing.open.id),
+        Some(standing) => {
+            let (outcome, id) = (standing.reserved(&ask.request), standing.open.id);
+            if matches!(outcome, Reserved::Open(_)) {
+                if let Some(refused) = without_room(transaction, known, ask, id) {
+                    return refused;
+                }
+                known.windows.spend(id, ask);
+                new.resumed.insert(id);
+            }
+            (outcome, id)
+        }
         None => {
-            if let Some(refused) = refuse(transaction, known, ask) {
+            let id = transaction.state.next_id;
+            if !may_sign(known, ask) {
+                return Reserved::AssetChanged;
+            }
+            if let Some(refused) = without_room(transaction, known, ask, id) {
                 return refused;
             }
-            let id = transaction.state.next_id;
             transaction.state.next_id += 1;
             known.windows.spend(id, ask);
             let open = OpenReservation { id, key: ask.key };
@@ -104,9 +127,6 @@ fn decide(transaction: &mut Transaction<'_>, known: &mut Known, new: &mut New, a
             (Reserved::Fresh { id }, id)
         }
     };
-    if matches!(outcome, Reserved::Open(_)) {
-        new.resumed.insert(id);
-    }
     if let Some(name) = &ask.idempotency
         && matches!(outcome, Reserved::Fresh { .. } | Reserved::Open(_) | Reserved::Answered(_))
         && !known.named.contains_key(name)
@@ -117,19 +137,23 @@ fn decide(transaction: &mut Transaction<'_>, known: &mut Known, new: &mut New, a
     outcome
 }
 
-/// Why a nonce that is free is not given.
-fn refuse(transaction: &mut Transaction<'_>, known: &Known, ask: &Reserve) -> Option<Reserved> {
-    if let ReservedKey::Asset { epoch } = ask.key {
-        let asset = known.assets.get(ask.nonce.sender.as_str());
-        let may_sign = asset.is_some_and(|asset| {
-            let newest = u64::try_from(asset.newest) == Ok(epoch.0);
-            !asset.retired && (newest || ask.epoch_named)
-        });
-        if !may_sign {
-            return Some(Reserved::AssetChanged);
-        }
-    }
-    let refused = known.windows.refused(ask);
+/// Whether the key that is asked for signs anything new.
+fn may_sign(known: &Known, ask: &Reserve) -> bool {
+    let ReservedKey::Asset { epoch } = ask.key else { return true };
+    known.assets.get(ask.nonce.sender.as_str()).is_some_and(|asset| {
+        let newest = u64::try_from(asset.newest) == Ok(epoch.0);
+        !asset.retired && (newest || ask.epoch_named)
+    })
+}
+
+/// The refusal if the sender's windows have no room for this reservation, with its record.
+fn without_room(
+    transaction: &mut Transaction<'_>,
+    known: &Known,
+    ask: &Reserve,
+    reservation: i64,
+) -> Option<Reserved> {
+    let refused = known.windows.refused(reservation, ask);
     if refused.is_empty() {
         return None;
     }
@@ -235,17 +259,26 @@ async fn assets(
     }
     let missing: Vec<_> = missing.into_iter().collect();
     for chunk in missing.chunks(transaction.connection.rows_max()) {
-        // A rotation waits for these, and these for it.
-        let lock = if transaction.connection.shared() { " FOR SHARE OF a" } else { "" };
+        let senders = sql::rows(1, chunk.len(), 0);
+        let values: Vec<Value> = chunk.iter().map(|sender| (*sender).into()).collect();
+        // A rotation waits for these, and these for it. Its epoch is seen only by a statement that begins after that.
+        let lock = if transaction.connection.shared() { " FOR SHARE" } else { "" };
         let sql = format!(
-            "SELECT a.sender, a.retired_at, (SELECT max(e.epoch) FROM epochs e WHERE e.tenant = a.tenant \
-             AND e.asset = a.asset) FROM assets a WHERE a.sender IN ({}) ORDER BY a.sender{lock}",
-            sql::rows(1, chunk.len(), 0)
+            "SELECT sender, retired_at FROM assets WHERE sender IN ({senders}) ORDER BY sender{lock}"
         );
-        let values = chunk.iter().map(|sender| (*sender).into()).collect();
+        let mut retired = HashMap::new();
+        for row in transaction.connection.fetch(sql, values.clone()).await? {
+            retired.insert(row.text(0)?.to_owned(), row.int_or_none(1)?.is_some());
+        }
+        let sql = format!(
+            "SELECT a.sender, (SELECT max(e.epoch) FROM epochs e WHERE e.tenant = a.tenant AND e.asset = a.asset) \
+             FROM assets a WHERE a.sender IN ({senders})"
+        );
         for row in transaction.connection.fetch(sql, values).await? {
-            let sender = row.text(0)?.to_owned();
-            let state = AssetState { retired: row.int_or_none(1)?.is_some(), newest: row.int(2)? };
+            let (sender, newest) = (row.text(0)?.to_owned(), row.int(1)?);
+            // An asset that was created in between is not locked: it is unknown.
+            let Some(retired) = retired.remove(&sender) else { continue };
+            let state = AssetState { retired, newest };
             if !transaction.connection.shared() {
                 transaction.assets.remember(sender.clone(), state);
             }
@@ -274,7 +307,10 @@ async fn write(transaction: &mut Transaction<'_>, new: &New, seen: (u64, u64)) -
             .iter()
             .flat_map(|((client, key), id)| [client.as_str().into(), key.as_str().into(), (**id).into()])
             .collect();
-        transaction.connection.execute(sql, values).await?;
+        // One that another agent wrote since it was looked for may name another request.
+        if transaction.connection.execute(sql, values).await? != chunk.len() as u64 {
+            return Err(StoreError::Overtaken);
+        }
     }
     let resumed: Vec<_> = resumed.iter().collect();
     for chunk in resumed.chunks(rows_max) {

@@ -3,12 +3,13 @@
 use sealstone_attestation::{
     Algorithm, Binding, KeyId, PublicKey, RequestDigest, Signature64, SignedReceipt, UnixTime,
 };
+use sealstone_policy::engine::{Demand, Reason};
 use sealstone_wire::{Epoch, PathText};
 
 use super::StoreError;
 use super::audit::AuditRow;
 use super::database::Row;
-use super::demand::{Demand, RefusalRecord, RefusedDemand};
+use super::refusal::RefusalRecord;
 
 /// Who spends a nonce, in one unambiguous text: the tenant's length keeps its boundary in place, and the
 /// prefix keeps an asset apart from a session sender of the same name.
@@ -155,7 +156,7 @@ pub enum Reserved {
     /// The asset is unknown, was retired, or has a newer epoch than the one asked for: read it again.
     AssetChanged,
     /// Windows of the sender have no room; nothing was reserved, and the refusal is recorded.
-    Refused(Vec<RefusedDemand>),
+    Refused(Vec<Reason>),
 }
 
 /// A reservation without an answer.
@@ -293,6 +294,11 @@ impl Standing {
         let answer = if row.bytes_or_none(6)?.is_some() { Some(Box::new(recorded(row, key)?)) } else { None };
         let voided = row.text(16)? == "voided";
         Ok(Self { request, open: OpenReservation { id, key }, answer, voided })
+    }
+
+    /// Its number, if this request may resume it.
+    pub(super) fn resumable(&self, request: &RequestDigest) -> Option<i64> {
+        matches!(self.reserved(request), Reserved::Open(_)).then_some(self.open.id)
     }
 
     /// What a request learns of it.

@@ -199,7 +199,7 @@ async fn a_store_of_a_newer_release_is_refused() {
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let error = open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::NewerVersion { known: 2, found: 99 }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerVersion { known: 3, found: 99 }), "{error:?}");
 }
 
 #[tokio::test]
@@ -328,8 +328,9 @@ async fn no_statement_of_a_signature_searches_a_whole_table() {
         "SELECT r.id FROM (VALUES (1,'a',1),(2,'b',2)) AS v CROSS JOIN reservations r LEFT JOIN receipts p ON \
          p.node = r.receipt_node AND p.era = r.receipt_era AND p.sequence = r.receipt_sequence WHERE \
          r.chain_id = v.column1 AND r.sender = v.column2 AND r.nonce = v.column3 AND r.generation = 0",
+        "SELECT sender, retired_at FROM assets WHERE sender IN (VALUES ('a'),('b')) ORDER BY sender",
         "SELECT a.sender, (SELECT max(e.epoch) FROM epochs e WHERE e.tenant = a.tenant AND e.asset = a.asset) \
-         FROM assets a WHERE a.sender IN (VALUES ('a'),('b')) ORDER BY a.sender",
+         FROM assets a WHERE a.sender IN (VALUES ('a'),('b'))",
         "SELECT w.total FROM (VALUES ('a','b')) AS v CROSS JOIN windows w WHERE w.sender = v.column1 \
          AND w.name = v.column2",
         "SELECT id FROM reservations WHERE id IN (VALUES (1),(2)) AND state IN ('voided', 'replaced')",
@@ -348,4 +349,76 @@ async fn no_statement_of_a_signature_searches_a_whole_table() {
             .collect();
         assert!(scans.is_empty(), "{sql}\n{}", steps.join("\n"));
     }
+}
+
+/// A page costs what it holds, whatever the log holds: it comes from an index in its order, or is the records of one
+/// sender.
+#[tokio::test]
+async fn no_page_of_the_audit_log_searches_or_sorts_all_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut database = Sqlite::open(&folder.path().join("agent.db"), "node-1").await.unwrap();
+    let readers = Readers::Sqlite(Sqlite::readers(&folder.path().join("agent.db")));
+    let any = AuditQuery::default;
+    let is = |text: &str| Some(text.to_owned());
+    let acme = || Some(std::collections::BTreeSet::from([text("acme")]));
+    for (query, index) in [
+        (any(), "audit_by_time"),
+        (AuditQuery { from_ms: Some(5), until_ms: Some(9), ..any() }, "audit_by_time"),
+        (AuditQuery { kind: is("signed"), ..any() }, "audit_by_time"),
+        (AuditQuery { kind: is("refused"), from_ms: Some(5), ..any() }, "audit_by_kind"),
+        (AuditQuery { code: is("X"), from_ms: Some(5), ..any() }, "audit_by_code"),
+        (AuditQuery { tenants: acme(), from_ms: Some(5), ..any() }, "audit_by_tenant"),
+        (AuditQuery { sender: is("hot"), tenants: acme(), from_ms: Some(5), ..any() }, "audit_by_sender"),
+        (AuditQuery { sender: is("hot"), from_ms: Some(5), ..any() }, "audit_by_sender"),
+        (AuditQuery { request: Some([0; 32]), ..any() }, "audit_by_request"),
+    ] {
+        for newest_first in [false, true] {
+            for after in [None, Some(AuditPlace { time_ms: 7, node: 0, index: 7 })] {
+                let query = AuditQuery { newest_first, after, ..query.clone() };
+                let (sql, _) = read::audit_page(&query, &readers, 0, 100).unwrap();
+                let plan = sqlx::query(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+                let rows = plan.fetch_all(database.connection()).await.unwrap();
+                let steps: Vec<String> = rows.iter().map(|row| sqlx::Row::get(row, 3)).collect();
+                assert!(steps[0].contains(&format!("USING INDEX {index}")), "{query:?}: {steps:?}");
+                let sorts = steps.iter().any(|step| step.contains("TEMP B-TREE"));
+                assert!(
+                    !sorts || ["audit_by_sender", "audit_by_request"].contains(&index),
+                    "{query:?}: {steps:?}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_version_2_is_brought_to_this_one_with_its_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    for statements in [include_str!("schema/sqlite_v1.sql"), include_str!("schema/sqlite_v2.sql")] {
+        sqlx::raw_sql(statements).execute(&mut connection).await.unwrap();
+    }
+    let log = "PRAGMA application_id = 0x5345414c; PRAGMA user_version = 2; \
+               INSERT INTO audit (idx, node, time_ms, kind, code, tenant, sender, leaf, leaf_hash) VALUES \
+               (0, 0, 5, 'asset_created', NULL, 'acme', 'hot', x'7b7d', zeroblob(32)), \
+               (1, 0, 6, 'refused', 'NONCE_ALREADY_USED', 'acme', 'hot', x'7b7d', zeroblob(32))";
+    sqlx::raw_sql(log).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let store = open(&path).await.unwrap();
+    assert_eq!(store.append(record()).await.unwrap(), 2);
+    for (query, found) in [
+        (AuditQuery::default(), 3),
+        (AuditQuery { kind: Some("refused".to_owned()), ..AuditQuery::default() }, 1),
+        (AuditQuery { kind: Some("signed".to_owned()), ..AuditQuery::default() }, 1),
+        (AuditQuery { code: Some("NONCE_ALREADY_USED".to_owned()), ..AuditQuery::default() }, 1),
+        (AuditQuery { sender: Some("hot".to_owned()), ..AuditQuery::default() }, 2),
+    ] {
+        assert_eq!(store.query(&query, 10).await.unwrap().len(), found, "{query:?}");
+    }
+    store.close().await;
+    drop(store);
+    // Once: it is of this version now.
+    open(&path).await.unwrap();
 }

@@ -51,6 +51,11 @@ impl State {
         let tree = Tree::load(connection, node, size).await?;
         Ok(Self { node, next_id, progress: None, tree })
     }
+
+    /// The enclave's era, once it is known.
+    pub(super) fn era(&self) -> Option<u64> {
+        self.progress.as_ref().map(|progress| progress.era)
+    }
 }
 
 /// Whether an asset may sign, and its newest epoch.

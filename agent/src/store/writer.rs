@@ -41,7 +41,8 @@ const DAY_MS: i64 = 24 * 3600 * 1000;
 #[derive(Debug)]
 enum Link {
     Up(Connection),
-    Down(Box<Server>),
+    /// With the era of the enclave if the transaction in doubt was committed.
+    Down(Box<Server>, Option<u64>),
     /// Nothing is written any more, for this reason.
     Ended(StoreError),
 }
@@ -68,15 +69,16 @@ impl Writer {
         }
     }
 
-    /// Connects to a server, and reads what the writer must know.
+    /// Connects to a server, and reads what the writer must know. `era` says which one it is in, by whether the
+    /// transaction in doubt was committed.
     pub(super) async fn connect(
         server: &Server,
-        era: Option<u64>,
+        era: impl FnOnce(bool) -> Option<u64>,
     ) -> Result<(Connection, State, bool), StoreError> {
         let (database, Resumed { committed, audit_size }) = server.resume().await?;
         let mut connection = Connection::Postgres(Box::new(database));
         let mut state = State::load(&mut connection, server.node, Some(audit_size)).await?;
-        if let Some(era) = era {
+        if let Some(era) = era(committed) {
             state.progress = Some(read_progress(&mut connection, server.node, era).await?);
         }
         if let Connection::Postgres(database) = &mut connection {
@@ -182,6 +184,7 @@ impl Writer {
             Err(error) => Err(Unfinished::Failed(error)),
         };
         let Err(unfinished) = outcome else { return Ok(()) };
+        let began = self.state.era();
         self.state = before;
         self.assets.forget();
         match unfinished {
@@ -197,11 +200,11 @@ impl Writer {
                 Err(Attempt::Retry(error))
             }
             Unfinished::Lost(error) => {
-                self.link_down(false);
+                self.link_down(false, None);
                 Err(Attempt::Retry(error))
             }
             Unfinished::Doubtful(error) => {
-                self.link_down(true);
+                self.link_down(true, began);
                 *doubtful = true;
                 Err(Attempt::Retry(error))
             }
@@ -213,25 +216,26 @@ impl Writer {
         if let Link::Up(connection) = &mut self.link
             && connection.roll_back().await.is_err()
         {
-            self.link_down(false);
+            self.link_down(false, None);
         }
     }
 
-    fn link_down(&mut self, doubtful: bool) {
+    /// Leaves the connection; `began` is the era in which a transaction in doubt leaves the writer.
+    fn link_down(&mut self, doubtful: bool, began: Option<u64>) {
         if let Link::Up(Connection::Postgres(database)) = &self.link {
-            self.link = Link::Down(Box::new(database.server(doubtful)));
+            self.link = Link::Down(Box::new(database.server(doubtful)), began);
         }
     }
 
     /// Connects if there is no connection; says whether the transaction in doubt was committed.
     async fn link_up(&mut self) -> Result<bool, Attempt> {
-        let server = match &self.link {
+        let (server, began) = match &self.link {
             Link::Up(_) => return Ok(false),
             Link::Ended(error) => return Err(Attempt::Failed(error.clone())),
-            Link::Down(server) => server,
+            Link::Down(server, began) => (server, *began),
         };
-        let era = self.state.progress.as_ref().map(|progress| progress.era);
-        match Self::connect(server, era).await {
+        let before = self.state.era();
+        match Self::connect(server, |committed| if committed { began } else { before }).await {
             Ok((connection, state, committed)) => {
                 tracing::warn!(committed, "connected to the database server again");
                 metrics::counter!("sealstone_store_reconnects_total").increment(1);
@@ -261,7 +265,7 @@ impl Writer {
             Ok(_) => self.partitions = Some(Instant::now()),
             Err(error) => {
                 tracing::warn!(error = %crate::logging::chain(&error), "no partition of the audit log could be made ahead");
-                self.link_down(false);
+                self.link_down(false, None);
                 self.partitions = Some(Instant::now());
             }
         }

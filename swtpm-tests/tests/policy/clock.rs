@@ -59,6 +59,9 @@ fn a_clock_that_is_set_empties_no_limit() {
         assert_eq!((answer.status, answer.code().as_str()), (503, "CLOCK_SET"), "{answer:?}");
         let foretold = node.api("POST", "/v1/sign?dry_run=true", &evm_body("hot", 1, &payloads[1]));
         assert_eq!(foretold.code(), "CLOCK_SET", "{foretold:?}");
+        // Nor is a key old by such a clock.
+        let old = node.try_get("/v1/assets?older_than_s=3600").unwrap();
+        assert_eq!((old.status, old.code().as_str()), (503, "CLOCK_SET"), "{old:?}");
         // What was answered is answered.
         assert_eq!(pay(&node, 0).json(), first.json());
     }

@@ -1,5 +1,7 @@
 //! The audit log: no gap, nothing changed, everything found.
 
+use std::collections::BTreeSet;
+
 use sealstone_agent::store::{AuditPlace, AuditQuery, AuditRow, CheckpointRow, StoreError};
 use sha2::{Digest, Sha256};
 
@@ -173,5 +175,95 @@ on_both! {
         // A time of which no partition was made is a record like any other.
         let odd = AuditRow { time_ms: 1, ..record("admin") };
         assert_eq!(store.append(odd).await.unwrap(), 1);
+    }
+}
+
+on_both! {
+    async fn a_filter_that_no_record_can_match_is_refused_before_the_database_is_asked(place) {
+        let store = place.node("node-1").await;
+        let nul = || Some("a\0b".to_owned());
+        let any = AuditQuery::default;
+        for query in [
+            AuditQuery { tenants: Some(BTreeSet::from([text("a\0b")])), ..any() },
+            AuditQuery { tenants: Some(BTreeSet::from([text("acme"), text("a\0b")])), ..any() },
+            AuditQuery { sender: nul(), ..any() },
+            AuditQuery { kind: nul(), ..any() },
+            AuditQuery { code: nul(), ..any() },
+            AuditQuery { client: nul(), ..any() },
+        ] {
+            let refused = store.query(&query, 10).await;
+            assert!(matches!(refused, Err(StoreError::NulInText)), "{query:?}: {refused:?}");
+        }
+        let far = AuditQuery { from_ms: Some(u64::MAX), ..any() };
+        assert!(matches!(store.query(&far, 10).await, Err(StoreError::TooLarge { .. })));
+        // What is strange and can be is searched for.
+        for strange in ["'; DROP TABLE audit; --", "\u{10ffff}", "%", "\\", "\u{1}"] {
+            let query = AuditQuery { sender: Some(strange.to_owned()), ..any() };
+            assert_eq!(store.query(&query, 10).await.unwrap(), [], "{strange}");
+        }
+        assert_eq!(store.query(&any(), 10).await.unwrap().len(), 1);
+    }
+}
+
+type Matches = Box<dyn Fn(&AuditRow) -> bool>;
+
+on_both! {
+    async fn every_filter_finds_its_records_in_pages_of_either_order(place) {
+        let store = place.node("node-1").await;
+        for number in 0..60_u64 {
+            let of = |every: u64| number % every == 0;
+            let row = AuditRow {
+                time_ms: NOW_MS + number / 3,
+                kind: if of(4) { "refused" } else { "signed" }.to_owned(),
+                code: of(4).then(|| if of(8) { "DAILY_LIMIT_EXCEEDED" } else { "VELOCITY_EXCEEDED" }.to_owned()),
+                tenant: (!of(10)).then(|| if of(3) { "acme" } else { "beta" }.to_owned()),
+                sender: (!of(10)).then(|| if of(2) { "hot" } else { "cold" }.to_owned()),
+                client: Some(if of(7) { "uid:7" } else { "uid:0" }.to_owned()),
+                ..record("x")
+            };
+            store.append(row).await.unwrap();
+        }
+        let all = store.query(&AuditQuery::default(), 100).await.unwrap();
+        assert_eq!(all.len(), 61);
+        let tenants = |names: &[&str]| Some(names.iter().map(|name| text(name)).collect::<BTreeSet<_>>());
+        let any = AuditQuery::default;
+        let is = |text: &str| Some(text.to_owned());
+        let queries: Vec<(AuditQuery, Matches)> = vec![
+            (any(), Box::new(|_| true)),
+            (AuditQuery { kind: is("signed"), ..any() }, Box::new(|row| row.kind == "signed")),
+            (AuditQuery { kind: is("refused"), ..any() }, Box::new(|row| row.kind == "refused")),
+            (AuditQuery { kind: is("locked"), ..any() }, Box::new(|_| false)),
+            (AuditQuery { code: is("VELOCITY_EXCEEDED"), ..any() }, Box::new(|row| row.code.as_deref() == Some("VELOCITY_EXCEEDED"))),
+            (AuditQuery { client: is("uid:7"), ..any() }, Box::new(|row| row.client.as_deref() == Some("uid:7"))),
+            (AuditQuery { sender: is("hot"), ..any() }, Box::new(|row| row.sender.as_deref() == Some("hot"))),
+            (AuditQuery { tenants: tenants(&["beta"]), ..any() }, Box::new(|row| row.tenant.as_deref() == Some("beta"))),
+            (AuditQuery { tenants: tenants(&["acme", "beta"]), ..any() }, Box::new(|row| row.tenant.is_some())),
+            (AuditQuery { tenants: tenants(&[]), ..any() }, Box::new(|_| false)),
+            (
+                AuditQuery { tenants: tenants(&["acme"]), sender: is("hot"), kind: is("refused"), ..any() },
+                Box::new(|row| {
+                    (row.tenant.as_deref(), row.sender.as_deref(), &*row.kind) == (Some("acme"), Some("hot"), "refused")
+                }),
+            ),
+            (
+                AuditQuery { from_ms: Some(NOW_MS + 5), until_ms: Some(NOW_MS + 9), ..any() },
+                Box::new(|row| (NOW_MS + 5..NOW_MS + 9).contains(&row.time_ms)),
+            ),
+        ];
+        for (query, matches) in queries {
+            let mut expected: Vec<_> = all.iter().filter(|entry| matches(&entry.row)).cloned().collect();
+            for newest_first in [false, true] {
+                let mut query = AuditQuery { newest_first, ..query.clone() };
+                let mut found = Vec::new();
+                loop {
+                    let page = store.query(&query, 7).await.unwrap();
+                    let Some(last) = page.last() else { break };
+                    query.after = Some(last.place);
+                    found.extend(page);
+                }
+                assert_eq!(found, expected, "{query:?}");
+                expected.reverse();
+            }
+        }
     }
 }

@@ -5,9 +5,12 @@
 mod support;
 
 mod assets;
+mod failover;
 mod limits;
 mod log;
+mod migration;
 mod nonces;
 mod postgres;
 mod power;
+mod races;
 mod void;

@@ -196,7 +196,7 @@ async fn proxy(to: u16, armed: Arc<AtomicBool>) -> u16 {
                     tokio::select! {
                         read = client.read(&mut asked) => {
                             let Ok(length @ 1..) = read else { return };
-                            let commits = asked[..length].windows(17).any(|text| text == b"audit_size = 2 WH");
+                            let commits = asked[..length].windows(24).any(|text| text == b"UPDATE nodes SET audit_s");
                             if server.write_all(&asked[..length]).await.is_err() {
                                 return;
                             }
@@ -232,6 +232,34 @@ async fn a_commit_that_stands_is_not_repeated_though_its_answer_was_lost() {
     assert!(!armed.load(Ordering::SeqCst), "the commit's answer was lost");
     assert_eq!(store.audit_size().await.unwrap(), 2);
     assert_eq!(store.append(record("admin")).await.unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_era_that_began_though_its_answer_was_lost_is_the_one_that_signs() {
+    let server = Postgres::start();
+    let armed = Arc::new(AtomicBool::new(false));
+    let port = proxy(server.port(), Arc::clone(&armed)).await;
+    let store = node(&format!("postgres://owner@127.0.0.1:{port}/keys?sslmode=disable"), "node-1").await;
+    let before = ask(1, "x");
+    for sequence in 1..=3 {
+        signed(&store, sequence, &ask(sequence, "x")).await;
+    }
+    armed.store(true, Ordering::SeqCst);
+    let progress = store.begin_era(8, NOW).await.unwrap();
+    assert!(!armed.load(Ordering::SeqCst), "the commit's answer was lost");
+    assert_eq!((progress.era, progress.newest()), (8, 0));
+    // What follows is of the new era: its first receipt leaves no gap.
+    let reserve = ask(9, "x");
+    let id = fresh(&store, &reserve).await;
+    let mut first = answer(id, 1, &reserve);
+    first.receipt.receipt.era = 8;
+    assert_eq!(store.answer(first).await.unwrap().behind, 0);
+    let seen = format!("SELECT era, sequence_seen FROM sealstone.reservations WHERE id = {id}");
+    assert_eq!(server.sql("keys", &seen), "8|0");
+    let next = fresh(&store, &ask(10, "x")).await;
+    let seen = format!("SELECT era, sequence_seen FROM sealstone.reservations WHERE id = {next}");
+    assert_eq!(server.sql("keys", &seen), "8|1");
+    assert!(matches!(store.reserve(before).await.unwrap(), Reserved::Answered(_)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -408,7 +436,7 @@ async fn an_agent_with_a_lesser_role_writes_and_may_change_nothing() {
     server.sql("keys", "CREATE ROLE agent LOGIN");
     let agent = server.url_of("agent", "keys");
     let refused = Store::open(&at(&agent), "node-1").await;
-    assert!(matches!(refused, Err(StoreError::Outdated { known: 2, found: 0 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Outdated { known: 3, found: 0 })), "{refused:?}");
     Store::migrate(&at(&server.url()), "node-1").await.unwrap();
     // The grants are those of the documentation.
     let document =
@@ -458,7 +486,7 @@ async fn a_schema_of_another_program_or_a_newer_release_is_left_alone() {
     node(&server.url(), "node-1").await.close().await;
     server.sql("keys", "INSERT INTO sealstone.version VALUES (99)");
     let refused = Store::open(&at(&server.url()), "node-1").await;
-    assert!(matches!(refused, Err(StoreError::NewerVersion { known: 2, found: 99 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::NewerVersion { known: 3, found: 99 })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

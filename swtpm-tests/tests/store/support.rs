@@ -2,14 +2,15 @@
 
 use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::store::{
-    Answer, Answered, AssetEpoch, AuditRow, Demand, IdempotencyKey, NonceKey, Reserve, Reserved, ReservedKey,
-    Sender, Store,
+    Answer, Answered, AssetEpoch, AuditRow, IdempotencyKey, NonceKey, Reserve, Reserved, ReservedKey, Sender,
+    Store,
 };
 use sealstone_attestation::{
     Algorithm, Binding, KeyId, PublicKey, Receipt, ReceiptHash, RequestDigest, SessionId, Signature64,
     SignedReceipt, UnixTime,
 };
 use sealstone_policy::amount::Amount;
+use sealstone_policy::engine::{Demand, ReasonCode};
 use sealstone_swtpm_tests::Postgres;
 use sealstone_wire::{Epoch, PathText};
 use sha2::{Digest, Sha256};
@@ -173,7 +174,8 @@ pub(crate) fn named(client: &str, key: &str, reserve: Reserve) -> Reserve {
 
 pub(crate) fn demand(seconds: u32, add: u64, limit: u64) -> Demand {
     let window = format!("amount:USD:{seconds}");
-    Demand { window, seconds, add: Amount::from(add), limit: Amount::from(limit), code: "LIMIT" }
+    let code = ReasonCode::RollingLimitExceeded;
+    Demand { window, seconds, add: Amount::from(add), limit: Amount::from(limit), code }
 }
 
 pub(crate) fn answer(reservation: i64, sequence: u64, reserve: &Reserve) -> Answer {

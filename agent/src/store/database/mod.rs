@@ -177,6 +177,14 @@ impl Readers {
         }
     }
 
+    /// Has the table before it searched by this index, where the database can be told.
+    pub(crate) fn indexed_by(&self, index: &'static str) -> String {
+        match self {
+            Self::Sqlite(_) => format!(" INDEXED BY {index}"),
+            Self::Postgres(_) => String::new(),
+        }
+    }
+
     pub(crate) async fn close(&self) {
         match self {
             Self::Sqlite(pool) => pool.close().await,

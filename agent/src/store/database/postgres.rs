@@ -26,6 +26,10 @@ const STATEMENT_DEADLINE: Duration = Duration::from_secs(10);
 /// Connections that only read. Each is a process of the server.
 const READERS_MAX: u32 = 4;
 
+/// Begins a transaction in which every statement sees what was committed before it, whatever the server's default is:
+/// what is read after a lock was waited for is what the lock's last holder left.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+
 /// What each transaction sets for itself: where its tables are, and that the server ends it if this agent is gone
 /// (a cut network would hold the node's lock for as long as TCP waits).
 const LOCAL: &str =
@@ -86,7 +90,7 @@ impl Server {
         let mut connection = connect(&options).await?;
         let mut instance = [0; 16];
         getrandom::fill(&mut instance).map_err(|_| StoreError::Corrupt { expected: "random bytes" })?;
-        raw(&mut connection, format!("BEGIN; {LOCAL}")).await?;
+        raw(&mut connection, format!("{BEGIN}; {LOCAL}")).await?;
         raw(&mut connection, format!("SELECT pg_advisory_xact_lock({LOCK})")).await?;
         check_durable(&raw(&mut connection, format!("SELECT {DURABLE}")).await?)?;
         let sql = "INSERT INTO nodes (number, name, instance) SELECT coalesce(max(number) + 1, 0), $1, $2 FROM nodes \
@@ -112,7 +116,7 @@ impl Server {
         let mut connection = connect(&self.options.0).await?;
         let Self { node, batch, doubtful, .. } = *self;
         let sql = format!(
-            "BEGIN; {LOCAL}; SELECT batch, audit_size, instance = {} FROM nodes WHERE number = {node} FOR UPDATE",
+            "{BEGIN}; {LOCAL}; SELECT batch, audit_size, instance = {} FROM nodes WHERE number = {node} FOR UPDATE",
             bytes(&self.instance)
         );
         let rows = raw(&mut connection, sql).await?;
@@ -146,7 +150,7 @@ impl Postgres {
     pub(super) async fn begin(&mut self) -> Result<(), StoreError> {
         let Server { node, batch, .. } = self.server;
         let sql = format!(
-            "BEGIN; {LOCAL}; UPDATE nodes SET batch = {} WHERE number = {node} AND batch = {batch} AND instance = {} \
+            "{BEGIN}; {LOCAL}; UPDATE nodes SET batch = {} WHERE number = {node} AND batch = {batch} AND instance = {} \
              RETURNING {DURABLE}",
             batch + 1,
             bytes(&self.server.instance)
@@ -183,7 +187,7 @@ impl Postgres {
     pub(crate) async fn make_partitions(&mut self, times_ms: &[i64]) -> Result<usize, StoreError> {
         let mut made = 0;
         for at_ms in times_ms {
-            raw(&mut self.connection, format!("BEGIN; {LOCAL}")).await?;
+            raw(&mut self.connection, format!("{BEGIN}; {LOCAL}")).await?;
             let sql = SqlStr::from_static("SELECT make_audit_partition($1)");
             match fetch(&mut self.connection, sql, vec![(*at_ms).into()]).await {
                 Ok(rows) => {
@@ -218,6 +222,7 @@ pub(super) fn judge(error: StoreError, committing: bool) -> Unfinished {
     let StoreError::Database(source) = &error else {
         return match error {
             StoreError::Standby => Unfinished::Lost(error),
+            StoreError::Overtaken => Unfinished::Again(error),
             error => Unfinished::Failed(error),
         };
     };
@@ -303,6 +308,10 @@ impl Pool {
     }
 
     pub(super) async fn fetch(&self, sql: SqlStr, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        // Refused before the server is asked, and a connection lost.
+        if values.iter().any(Value::has_nul) {
+            return Err(StoreError::NulInText);
+        }
         let mut connection = self.0.acquire().await?;
         let read = async {
             raw(&mut connection, format!("BEGIN READ ONLY; {LOCAL}")).await?;
@@ -326,28 +335,37 @@ impl Pool {
 /// The lock under which migrations run and nodes are made, for the length of a transaction: "SEAL" and a one.
 const LOCK: i64 = 0x5345_414c_0000_0001;
 
-/// The newest version, and the statements that make it from nothing.
-const VERSION: i64 = 2;
-const SCHEMA: &str = include_str!("../schema/postgres_v2.sql");
+/// Each version's statements, from the one before it: the first is made from nothing.
+const MIGRATIONS: [(i64, &str); 2] =
+    [(2, include_str!("../schema/postgres_v2.sql")), (3, include_str!("../schema/postgres_v3.sql"))];
+
+/// The newest version.
+const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
+/// How long a migration may take, or wait for another agent's: an index of a log of ten million records takes minutes
+/// on a slow disk.
+const MIGRATION_DEADLINE: Duration = Duration::from_secs(3600);
 
 /// Brings the database to this release's version. Agents that start at once wait for each other.
 pub(crate) async fn migrate(options: PgConnectOptions) -> Result<(), StoreError> {
     let mut connection = connect(&plain(options)).await?;
-    raw(
+    raw_within(
+        MIGRATION_DEADLINE,
         &mut connection,
-        format!("BEGIN; SET LOCAL search_path = pg_catalog; SELECT pg_advisory_xact_lock({LOCK})"),
+        format!("{BEGIN}; SET LOCAL search_path = pg_catalog; SELECT pg_advisory_xact_lock({LOCK})"),
     )
     .await?;
     let found = version(&mut connection).await?;
     if found > VERSION {
         return Err(StoreError::NewerVersion { known: VERSION, found });
     }
-    if found < VERSION {
+    for (version, statements) in MIGRATIONS.iter().filter(|(version, _)| *version > found) {
         let statements = format!(
-            "CREATE SCHEMA IF NOT EXISTS sealstone; SET LOCAL search_path = sealstone, pg_temp; {SCHEMA}; \
-             INSERT INTO version (version) VALUES ({VERSION})"
+            "CREATE SCHEMA IF NOT EXISTS sealstone; SET LOCAL search_path = sealstone, pg_temp; {statements}; \
+             INSERT INTO version (version) VALUES ({version})"
         );
-        raw(&mut connection, statements).await.map_err(|error| match &error {
+        let done = raw_within(MIGRATION_DEADLINE, &mut connection, statements).await;
+        done.map_err(|error| match &error {
             StoreError::Database(source)
                 if source.as_database_error().and_then(|error| error.code()).as_deref() == Some("42501") =>
             {
@@ -426,7 +444,15 @@ fn bytes(bytes: &[u8]) -> String {
 
 /// Statements without values, which are one journey. Their text is of constants, numbers and hex only.
 async fn raw(connection: &mut PgConnection, text: String) -> Result<Vec<Row>, StoreError> {
-    let rows = in_time(sqlx::raw_sql(sql::built(text)).fetch_all(connection)).await?;
+    raw_within(STATEMENT_DEADLINE, connection, text).await
+}
+
+async fn raw_within(
+    deadline: Duration,
+    connection: &mut PgConnection,
+    text: String,
+) -> Result<Vec<Row>, StoreError> {
+    let rows = within(deadline, sqlx::raw_sql(sql::built(text)).fetch_all(connection)).await?;
     rows.iter().map(Row::from_postgres).collect()
 }
 
@@ -440,9 +466,16 @@ async fn fetch(
     rows.iter().map(Row::from_postgres).collect()
 }
 
-/// A server that does not answer in time is left: the connection is not used after such an error.
 async fn in_time<T>(query: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
-    match timeout(STATEMENT_DEADLINE, query).await {
+    within(STATEMENT_DEADLINE, query).await
+}
+
+/// A server that does not answer in time is left: the connection is not used after such an error.
+async fn within<T>(
+    deadline: Duration,
+    query: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match timeout(deadline, query).await {
         Ok(outcome) => Ok(outcome?),
         Err(_) => Err(timed_out()),
     }

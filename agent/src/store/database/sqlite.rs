@@ -21,8 +21,11 @@ use crate::store::StoreError;
 const APPLICATION_ID: i64 = 0x5345_414c;
 
 /// Each version's statements, from the one before it. The number of a version is its place, from 1.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../schema/sqlite_v1.sql"), include_str!("../schema/sqlite_v2.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../schema/sqlite_v1.sql"),
+    include_str!("../schema/sqlite_v2.sql"),
+    include_str!("../schema/sqlite_v3.sql"),
+];
 
 /// Page cache of the writer, in KiB: the newest pages of each tree, which is where signatures land.
 const WRITER_CACHE_KIB: i64 = 2048;

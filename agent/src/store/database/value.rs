@@ -14,6 +14,13 @@ pub(crate) enum Value {
     Bytes(Option<Vec<u8>>),
 }
 
+impl Value {
+    /// Whether it is a text with a NUL, which PostgreSQL cannot hold.
+    pub(crate) fn has_nul(&self) -> bool {
+        matches!(self, Self::Text(Some(text)) if text.contains('\0'))
+    }
+}
+
 impl From<i64> for Value {
     fn from(value: i64) -> Self {
         Self::Int(Some(value))
@@ -83,10 +90,11 @@ pub(super) fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, St
 pub(super) fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, StoreError> {
     let mut arguments = PgArguments::default();
     for value in values {
+        if value.has_nul() {
+            return Err(StoreError::NulInText);
+        }
         match value {
             Value::Int(value) => arguments.add(value),
-            // PostgreSQL's text cannot hold it.
-            Value::Text(Some(text)) if text.contains('\0') => return Err(StoreError::NulInText),
             Value::Text(value) => arguments.add(value),
             Value::Bytes(value) => arguments.add(value),
         }

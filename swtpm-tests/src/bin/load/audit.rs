@@ -1,6 +1,5 @@
 //! Pages of the audit log of a big deployment: 14,000 assets, 60 days, as many records as is asked for.
 
-use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -14,6 +13,9 @@ use crate::place::Place;
 
 /// Assets of the deployment.
 const ASSETS: u64 = 14_000;
+
+/// Tenants of the deployment: nine tenths of the assets, nearly a tenth, a hundredth.
+const TENANTS: [&str; 3] = ["acme", "beta", "tiny"];
 
 /// Days that the records are spread over; queries are for the last half of them.
 const DAYS: u64 = 60;
@@ -79,12 +81,30 @@ fn make(place: &Place, config: &StoreConfig, records: u64, first_ms: u64, step_m
 }
 
 /// Most records are of signatures; a few hundredths are of other kinds. Assets come in an order that looks like none.
+const KIND: &str =
+    "CASE WHEN i % 50 = 0 THEN 'refused' WHEN i % 5003 = 0 THEN 'asset_rotated' ELSE 'signed' END";
+const CODE: &str =
+    "CASE WHEN i % 250 = 0 THEN 'VELOCITY_EXCEEDED' WHEN i % 50 = 0 THEN 'DAILY_LIMIT_EXCEEDED' END";
+
+/// The tenant and the asset of a record.
+fn sender() -> String {
+    let [most, some, few] = TENANTS;
+    let asset = format!("(i * 7919 % {ASSETS})");
+    format!(
+        "CASE WHEN {asset} % 100 < 90 THEN '{most}' WHEN {asset} % 100 < 99 THEN '{some}' ELSE '{few}' END, \
+         'asset-' || {asset}"
+    )
+}
+
+fn tenant_of(asset: u64) -> &'static str {
+    TENANTS[usize::from(asset % 100 >= 90) + usize::from(asset % 100 >= 99)]
+}
+
 fn postgres(server: &Postgres, from: u64, until: u64, first_ms: u64, step_ms: u64) {
     let sql = format!(
-        "INSERT INTO sealstone.audit SELECT 0, i, {first_ms} + i * {step_ms}, \
-         CASE WHEN i % 50 = 0 THEN 'refused' WHEN i % 5003 = 0 THEN 'asset_rotated' ELSE 'signed' END, NULL, 'acme', \
-         'asset-' || (i * 7919 % {ASSETS}), 'uid:0', sha256(int8send(i)), sha256(int8send(i % {ASSETS})), 0, \
+        "INSERT INTO sealstone.audit SELECT 0, i, {first_ms} + i * {step_ms}, {KIND}, {CODE}, {sender}, 'uid:0', sha256(int8send(i)), sha256(int8send(i % {ASSETS})), 0, \
          decode(repeat('7b', 640), 'hex'), sha256(int8send(-i)) FROM generate_series({from}::bigint, {last}) AS i",
+        sender = sender(),
         last = until - 1
     );
     server.sql("log", &sql);
@@ -93,10 +113,10 @@ fn postgres(server: &Postgres, from: u64, until: u64, first_ms: u64, step_ms: u6
 fn sqlite(config: &StoreConfig, from: u64, until: u64, first_ms: u64, step_ms: u64) {
     let sql = format!(
         "WITH RECURSIVE s (i) AS (SELECT {from} UNION ALL SELECT i + 1 FROM s WHERE i < {last}) \
-         INSERT INTO audit (node, idx, time_ms, kind, tenant, sender, client, request, key_id, epoch, leaf, leaf_hash) \
-         SELECT 0, i, {first_ms} + i * {step_ms}, \
-         CASE WHEN i % 50 = 0 THEN 'refused' WHEN i % 5003 = 0 THEN 'asset_rotated' ELSE 'signed' END, 'acme', \
-         'asset-' || (i * 7919 % {ASSETS}), 'uid:0', randomblob(32), zeroblob(32), 0, zeroblob(640), randomblob(32) FROM s",
+         INSERT INTO audit (node, idx, time_ms, kind, code, tenant, sender, client, request, key_id, epoch, leaf, \
+         leaf_hash) SELECT 0, i, {first_ms} + i * {step_ms}, {KIND}, {CODE}, {sender}, 'uid:0', randomblob(32), \
+         zeroblob(32), 0, zeroblob(640), randomblob(32) FROM s",
+        sender = sender(),
         last = until - 1
     );
     let done = Command::new("sqlite3").arg(config.path().unwrap()).arg(sql).output();
@@ -112,18 +132,34 @@ async fn measure(store: &Store, now: u64) {
     };
     let newest = |query: AuditQuery| AuditQuery { newest_first: true, ..query };
     let kind = |kind: &str| AuditQuery { kind: Some(kind.to_owned()), ..days.clone() };
-    let asset = |number: u64| AuditQuery {
-        tenants: Some(BTreeSet::from(["acme".try_into().expect("a name")])),
+    let of =
+        |tenants: &[&str]| Some(tenants.iter().map(|name| (*name).try_into().expect("a name")).collect());
+    let tenant = |name: &str| AuditQuery { tenants: of(&[name]), ..AuditQuery::default() };
+    let anybody = |number: u64| AuditQuery {
         sender: Some(format!("asset-{}", number * 104_729 % ASSETS)),
         ..days.clone()
     };
+    let asset =
+        |number: u64| AuditQuery { tenants: of(&[tenant_of(number * 104_729 % ASSETS)]), ..anybody(number) };
+    let code = AuditQuery { code: Some("VELOCITY_EXCEEDED".to_owned()), ..days.clone() };
+    // An hour somewhere in the days.
+    let hour = |number: u64| {
+        let from_ms = now - QUERIED_DAYS * DAY_MS + number * 104_729 % (QUERIED_DAYS * 24 - 1) * 3_600_000;
+        AuditQuery { from_ms: Some(from_ms), until_ms: Some(from_ms + 3_600_000), ..AuditQuery::default() }
+    };
     type Make<'a> = Box<dyn Fn(u64) -> AuditQuery + 'a>;
-    let queries: [(&str, Make<'_>); 6] = [
+    let queries: [(&str, Make<'_>); 12] = [
         ("an asset's, 30 days, oldest first", Box::new(asset)),
         ("an asset's, 30 days, newest first", Box::new(|number| newest(asset(number)))),
+        ("an asset's in any tenant, newest first", Box::new(|number| newest(anybody(number)))),
         ("of the commonest kind, 30 days", Box::new(|_| newest(kind("signed")))),
         ("refusals, 30 days", Box::new(|_| newest(kind("refused")))),
         ("of a rare kind, 30 days", Box::new(|_| newest(kind("asset_rotated")))),
+        ("with one code, 30 days", Box::new(|_| newest(code.clone()))),
+        ("of a big tenant, newest first", Box::new(|_| newest(tenant(TENANTS[0])))),
+        ("of a small tenant, newest first", Box::new(|_| newest(tenant(TENANTS[2])))),
+        ("of an hour, oldest first", Box::new(hour)),
+        ("of 30 days, oldest first", Box::new(|_| days.clone())),
         ("the newest of all", Box::new(|_| newest(AuditQuery::default()))),
     ];
     for (name, query) in queries {

@@ -8,12 +8,13 @@ use std::time::{Duration, Instant, SystemTime};
 use hdrhistogram::Histogram;
 use sealstone_agent::config::store::StoreConfig;
 use sealstone_agent::store::{
-    Answer, AssetEpoch, AuditRow, Demand, NonceKey, Reserve, Reserved, ReservedKey, Sender, Store,
+    Answer, AssetEpoch, AuditRow, NonceKey, Reserve, Reserved, ReservedKey, Sender, Store,
 };
 use sealstone_attestation::{
     Algorithm, Binding, KeyId, PublicKey, Receipt, ReceiptHash, RequestDigest, SessionId, Signature64,
     SignedReceipt, UnixTime,
 };
+use sealstone_policy::engine::Demand;
 use sealstone_wire::{Epoch, PathText};
 use sha2::{Digest, Sha256};
 

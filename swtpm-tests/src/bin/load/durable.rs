@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use sealstone_agent::store::Demand;
 use sealstone_policy::amount::Amount;
+use sealstone_policy::engine::{Demand, ReasonCode};
 use sealstone_swtpm_tests::node::{POLICY, sign_body};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -78,14 +78,14 @@ fn demands() -> Vec<Demand> {
             seconds: 86400,
             add: Amount::from(1000_u64),
             limit,
-            code: "DAILY_LIMIT_EXCEEDED",
+            code: ReasonCode::DailyLimitExceeded,
         },
         Demand {
             window: "count:3600".to_owned(),
             seconds: 3600,
             add: Amount::from(1_u64),
             limit: Amount::from(1_000_000_000_u64),
-            code: "VELOCITY_EXCEEDED",
+            code: ReasonCode::VelocityExceeded,
         },
     ]
 }
