@@ -1,8 +1,8 @@
 //! The machine leaves its approved state, loses its TPM, or is rebooted; the node signs only in between.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
-use sealstone_swtpm_tests::Node;
 use sealstone_swtpm_tests::wait::until;
+use sealstone_swtpm_tests::{Node, trail};
 use serde_json::json;
 
 fn phase(node: &Node) -> String {
@@ -27,6 +27,10 @@ fn a_changed_pcr_stops_signing_also_after_a_restart_and_a_reboot_into_the_approv
             assert!(refused.json()["detail"].as_str().unwrap().contains("state.approved"), "{refused:?}");
         })
     });
+
+    let failed = trail::records(&node).into_iter().find(|record| record["kind"] == "attestation_failed");
+    let failed = failed.expect("what was found out is recorded");
+    assert!(failed["detail"].as_str().unwrap().contains("state.approved"), "{failed}");
 
     node.kill_enclave();
     node.start_enclave();
