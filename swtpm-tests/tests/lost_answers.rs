@@ -2,10 +2,14 @@
 //! are lost, one after the other. Nothing is signed twice, and the log is whole.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
+#[path = "support/state_file.rs"]
+#[allow(dead_code, reason = "other stories change it as well")]
+mod state_file;
+
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -15,7 +19,7 @@ use sealstone_swtpm_tests::{Node, direct, http};
 use sealstone_wire::client::Client;
 use sealstone_wire::reply::Reply;
 use sealstone_wire::request::Request;
-use serde_json::{Value, json};
+use serde_json::json;
 
 const NONCE: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
@@ -85,7 +89,7 @@ fn carry(mut from: UnixStream, mut to: UnixStream, mut passes: impl FnMut() -> b
 }
 
 /// Whether the link stands after an answer has come; it waits where answers vanish, until they no longer do.
-fn passes(answers: &Mutex<Answers>, state_file: &PathBuf) -> bool {
+fn passes(answers: &Mutex<Answers>, state_file: &Path) -> bool {
     let now = *answers.lock().unwrap();
     match now {
         Answers::Pass => true,
@@ -107,8 +111,8 @@ fn passes(answers: &Mutex<Answers>, state_file: &PathBuf) -> bool {
 }
 
 /// Records under the newest head that the enclave has signed.
-fn head(state_file: &PathBuf) -> u64 {
-    let state: Value = serde_json::from_slice(&std::fs::read(state_file).unwrap()).unwrap();
+fn head(path: &Path) -> u64 {
+    let state = state_file::newest(&std::fs::read(path).unwrap());
     state["log_head"]["size"].as_u64().unwrap_or(0)
 }
 
@@ -150,7 +154,7 @@ fn a_signature_and_a_checkpoint_whose_answers_are_lost_are_found_and_nothing_is_
     assert_eq!((lost.status, lost.code().as_str()), (503, "OUTCOME_UNKNOWN"), "{lost:?}");
     until("the checkpoint's answer to be lost", || (link.get() == Answers::Pass).then_some(()));
 
-    let found = until("the node to sign again", || {
+    let found = until("the answer to be found", || {
         let answer = node.sign("treasury", 2, b"pay");
         (answer.status == 200).then(|| answer.json())
     });
@@ -158,6 +162,7 @@ fn a_signature_and_a_checkpoint_whose_answers_are_lost_are_found_and_nothing_is_
     assert_eq!(found["receipt"]["sequence"], 2, "{found}");
     assert_eq!(node.sign("treasury", 2, b"pay").json(), found);
     assert_eq!(node.sign("treasury", 2, b"other").code(), "NONCE_ALREADY_USED");
+    node.await_ready(true);
     assert_eq!(node.sign("treasury", 3, b"after").status, 200);
     assert_eq!(signatures(&mut enclave).len(), 3, "each once");
 
