@@ -4,7 +4,7 @@
 //! mistake must neither hang the command nor fill the memory.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -94,15 +94,39 @@ pub(crate) fn write_new(path: &Path, what: &str, bytes: &[u8], mode: u32) -> Res
 
 /// Writes a file so that a crash leaves either the old or the new content.
 pub(crate) fn replace(path: &Path, what: &str, bytes: &[u8]) -> Result<(), Failure> {
+    replace_by(path, what, |file| file.write_all(bytes).map_err(|error| unwritable(path, what, &error)))
+}
+
+/// As [`replace`], with what `write` writes, however long that is.
+pub(crate) fn replace_by<T>(
+    path: &Path,
+    what: &str,
+    write: impl FnOnce(&mut dyn Write) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     if path.is_dir() {
         return Err(unwritable(path, what, &io::Error::from(io::ErrorKind::IsADirectory)));
     }
     let temporary = temporary_beside(path)?;
-    write_new(&temporary, what, bytes, PUBLIC_MODE)?;
-    std::fs::rename(&temporary, path).and_then(|()| sync_folder(path)).map_err(|error| {
+    write_new(&temporary, what, &[], PUBLIC_MODE)?;
+    let written = OpenOptions::new()
+        .append(true)
+        .open(&temporary)
+        .map_err(|error| unwritable(path, what, &error))
+        .and_then(|file| {
+            let mut file = BufWriter::new(file);
+            let written = write(&mut file)?;
+            file.into_inner()
+                .map_err(io::IntoInnerError::into_error)
+                .and_then(|file| file.sync_all())
+                .and_then(|()| std::fs::rename(&temporary, path))
+                .and_then(|()| sync_folder(path))
+                .map_err(|error| unwritable(path, what, &error))?;
+            Ok(written)
+        });
+    if written.is_err() {
         let _ = std::fs::remove_file(&temporary);
-        unwritable(path, what, &error)
-    })
+    }
+    written
 }
 
 fn open_regular(path: &Path, what: &str) -> Result<File, Failure> {

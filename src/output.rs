@@ -11,19 +11,24 @@ use crate::failure::{Exit, Failure};
 #[derive(Debug, PartialEq)]
 pub(crate) struct Answer {
     exit: Exit,
-    json: Value,
-    text: String,
+    /// As JSON, and for people; `None` when everything was written already.
+    said: Option<(Value, String)>,
 }
 
 impl Answer {
     /// Done or accepted.
     pub(crate) fn done(json: Value, text: impl Into<String>) -> Self {
-        Self { exit: Exit::Done, json, text: text.into() }
+        Self { exit: Exit::Done, said: Some((json, text.into())) }
     }
 
     /// Done if `accepted`, else refused; both are answers, with the same shape.
     pub(crate) fn verdict(accepted: bool, json: Value, text: impl Into<String>) -> Self {
-        Self { exit: if accepted { Exit::Done } else { Exit::Refused }, json, text: text.into() }
+        Self { exit: if accepted { Exit::Done } else { Exit::Refused }, said: Some((json, text.into())) }
+    }
+
+    /// Done, and written by the command itself.
+    pub(crate) fn written() -> Self {
+        Self { exit: Exit::Done, said: None }
     }
 
     /// What the process ends with.
@@ -39,7 +44,8 @@ impl Answer {
 /// write makes the outcome unusable, because a program waits for it.
 pub(crate) fn report(result: Result<Answer, Failure>, as_json: bool) -> Exit {
     let (exit, written) = match result {
-        Ok(Answer { exit, json, text }) => {
+        Ok(Answer { exit, said: None }) => (exit, Ok(())),
+        Ok(Answer { exit, said: Some((json, text)) }) => {
             let text = if as_json { format!("{json}\n") } else { text };
             (exit, write_all(&mut io::stdout(), &text))
         }

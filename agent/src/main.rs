@@ -66,6 +66,10 @@ struct Arguments {
     /// first make sure elsewhere (on the chain) that they are not used again.
     #[arg(long)]
     danger_accept_lost_receipts: bool,
+    /// Begin a new audit log if the one that the enclave goes on from is lost for good. The new log says so, for every
+    /// auditor. The enclave agrees only until a log was shown to it after its start: restart it first.
+    #[arg(long)]
+    danger_begin_new_log: bool,
 }
 
 fn main() -> ExitCode {
@@ -105,7 +109,11 @@ fn start(arguments: &Arguments) -> Result<()> {
     runtime.block_on(async {
         let shutdown = Shutdown::on_signal().context("cannot catch signals")?;
         let reload = Reload::on_signal(&arguments.config).context("cannot catch signals")?;
-        run::run(config, arguments.danger_accept_lost_receipts, reload, shutdown).await
+        let accepted = run::Accepted {
+            lost_receipts: arguments.danger_accept_lost_receipts,
+            lost_log: arguments.danger_begin_new_log,
+        };
+        run::run(config, accepted, reload, shutdown).await
     })
 }
 

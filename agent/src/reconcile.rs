@@ -158,7 +158,11 @@ impl Reconciler {
             }
         }
         if self.accept_lost {
-            self.store.danger_forget(ROLLED_BACK).await?;
+            // A later era no longer shows what is lost; that it was accepted is recorded all the same.
+            if let Some(detail) = self.store.meta(ROLLED_BACK).await? {
+                self.lost(String::from_utf8_lossy(&detail).into_owned()).await?;
+                self.store.danger_forget(ROLLED_BACK).await?;
+            }
         } else if let Some(detail) = self.store.meta(ROLLED_BACK).await? {
             return Err(rolled_back(String::from_utf8_lossy(&detail).into_owned()));
         }

@@ -23,16 +23,20 @@ use crate::signing::Signing;
 use crate::store::Store;
 use crate::tpm::Tpm;
 
-/// Runs until `shutdown`; `reload` brings new keys of the channel. With `accept_lost_receipts` a store that lacks receipts is accepted, loudly.
+/// What an operator accepts after a loss, for one run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Accepted {
+    /// A store that lacks receipts goes on: `--danger-accept-lost-receipts`.
+    pub lost_receipts: bool,
+    /// A new audit log begins where the enclave's is lost: `--danger-begin-new-log`.
+    pub lost_log: bool,
+}
+
+/// Runs until `shutdown`; `reload` brings new keys of the channel. What is accepted is so loudly, and recorded.
 ///
 /// # Errors
 /// What keeps the agent from starting: key file, store, socket, TPM library.
-pub async fn run(
-    config: Config,
-    accept_lost_receipts: bool,
-    reload: Reload,
-    shutdown: Shutdown,
-) -> Result<()> {
+pub async fn run(config: Config, accepted: Accepted, reload: Reload, shutdown: Shutdown) -> Result<()> {
     let metrics = metrics::install().context("cannot begin to count")?;
     let endpoint = Endpoint::load(&config.enclave).context("cannot use a channel key")?;
     let store = Store::open(&config.store, &config.node).await?;
@@ -63,8 +67,9 @@ pub async fn run(
         ended.clone().ended(),
     );
     let assets = Arc::new(Assets::new(store.clone(), enclave.clone()));
-    let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), accept_lost_receipts));
-    let checkpointer = Checkpointer::new(store.clone(), enclave.clone(), Arc::clone(&reconciler), anchor);
+    let reconciler = Arc::new(Reconciler::new(store.clone(), enclave.clone(), accepted.lost_receipts));
+    let checkpointer =
+        Checkpointer::new(store.clone(), enclave.clone(), Arc::clone(&reconciler), anchor, accepted.lost_log);
     tokio::spawn(checkpointer.run(ended.clone().ended()));
     tokio::spawn(reconcile_early(Arc::clone(&reconciler), attestor.state()));
     let renew = {

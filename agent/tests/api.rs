@@ -314,6 +314,21 @@ async fn a_user_who_is_not_listed_is_told_so_and_served_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_approves_may_ask_what_would_happen_and_has_nothing_signed() {
+    let own = rustix::process::getuid().as_raw();
+    let agent = Agent::with(client(own, &[Role::Approver])).await;
+    let body = r#"{"tenant":"acme","asset":"b","nonce":1,"payload":"00"}"#;
+    for target in ["/v1/sign", "/v1/sign?dry_run=false"] {
+        let refused = agent.post_json(target, body).await.is_problem(403, "FORBIDDEN");
+        assert!(refused.detail.contains("role signer,"), "{refused:?}");
+    }
+    // Nothing works here, but that is another reason.
+    assert_eq!(agent.post_json("/v1/sign?dry_run=true", body).await.problem().status, 503);
+    let agent = Agent::with(client(own, &[Role::Operator, Role::Auditor, Role::Admin])).await;
+    agent.post_json("/v1/sign?dry_run=true", body).await.is_problem(403, "FORBIDDEN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_the_role_or_the_tenant_is_told_so() {
     let own = rustix::process::getuid().as_raw();
     let tenants = Some(["acme".parse().unwrap()].into());

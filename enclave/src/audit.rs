@@ -28,6 +28,19 @@ pub struct AuditLog {
     tree: Option<Frontier>,
     /// Up to which receipt the next checkpoint must cover all.
     due: Option<u64>,
+    /// Whether the tree is another log's than `newest`.
+    anew: Anew,
+}
+
+/// Whether a log is followed in place of the one whose head is remembered, which was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Anew {
+    /// No: it is that one.
+    No,
+    /// Yes, and no record says so yet: its head is not signed.
+    Unsaid,
+    /// Yes, and a record that was taken says so.
+    Said,
 }
 
 /// The receipts of an era that no signed checkpoint covers, oldest first.
@@ -49,7 +62,7 @@ impl AuditLog {
     pub fn remembered(head: Option<LogHead>) -> Self {
         let newest = head.unwrap_or_else(|| LogHead { size: 0, root: TreeHash::empty() });
         let tree = (newest.size == 0).then(Frontier::new);
-        Self { newest, tree, due: None }
+        Self { newest, tree, due: None, anew: Anew::No }
     }
 
     /// The newest head that was signed, or that of an empty log.
@@ -173,10 +186,13 @@ impl Enclave {
             let expected = tree.size();
             return Err(mismatch(format!("expected record {expected} next, found {index}")));
         }
+        let LogHead { size, root } = log.newest;
         let mut named = Vec::new();
+        let mut said = false;
         for leaf in leaves {
             let record = Record::parse(leaf)
                 .map_err(|error| malformed(format!("record {}: {}", tree.size(), describe(&error))))?;
+            said |= record.begins_after(size, &root);
             if record.receipt.is_some() {
                 named.push((tree.size(), record));
             }
@@ -199,6 +215,9 @@ impl Enclave {
             }
         }
         log.tree = Some(tree);
+        if said && log.anew == Anew::Unsaid {
+            log.anew = Anew::Said;
+        }
         Ok(())
     }
 
@@ -222,6 +241,12 @@ impl Enclave {
                 own.size, own.root, head.size, head.root
             )));
         }
+        if log.anew == Anew::Unsaid {
+            return Err(mismatch(format!(
+                "expected a record that the log begins in place of the one of {} records, found none",
+                log.newest.size
+            )));
+        }
         let note = {
             let receipts = lock(&unlocked.receipts);
             if let Some(missing) = receipts.uncovered().first_missing().filter(|missing| *missing <= due) {
@@ -237,6 +262,7 @@ impl Enclave {
         self.change_state(unlocked, |state| state.log_head = Some(own))?;
         log.newest = own;
         log.due = None;
+        log.anew = Anew::No;
         lock(&unlocked.receipts).uncovered_mut().settle();
         Ok(note)
     }
@@ -265,7 +291,31 @@ impl Enclave {
         let mut receipts = lock(&unlocked.receipts);
         receipts.uncovered_mut().forget();
         log.tree = Some(tree);
+        log.anew = Anew::No;
         unlocked.sign_checkpoint(log.newest, &receipts)
+    }
+
+    /// Follows an empty log in place of the one whose head is remembered, which an operator says is lost for good. Its
+    /// head is signed only over a record that says so, so that every auditor of the log reads it, and only a log that
+    /// was not shown since the unlock can be lost: within an era nobody exchanges one for another.
+    ///
+    /// # Errors
+    /// `AUDIT_MISMATCH` when there is no head to remember, or the log goes on already. Refused while locked.
+    pub fn audit_begin_anew(&self) -> Result<Reply, Refuse> {
+        let life = self.life();
+        let unlocked = life.unlocked()?;
+        let mut log = lock(&unlocked.log);
+        if log.tree.is_some() && log.anew == Anew::No {
+            return Err(mismatch(
+                "expected a log that was not shown since the unlock, found that it was: it goes on; another may begin \
+                 only after the enclave was restarted",
+            ));
+        }
+        lock(&unlocked.receipts).uncovered_mut().forget();
+        log.tree = Some(Frontier::new());
+        log.anew = Anew::Unsaid;
+        let LogHead { size, root } = log.newest;
+        Ok(Reply::LogBegun { size, root })
     }
 }
 
@@ -304,7 +354,7 @@ fn newly_covered(receipts: &ReceiptChain, taken: &[u64], record: &Record) -> Res
 /// Why nothing is signed any more.
 pub(crate) fn log_is_behind() -> Refuse {
     let detail = format!(
-        "{AUDIT_UNCOVERED_MAX} signatures are in no checkpoint of the audit log; show the log and have one signed"
+        "{AUDIT_UNCOVERED_MAX} signatures are in no checkpoint of the audit log; show the log and have one signed (if it is lost for good, restart the enclave and begin a new one: docs/audit.md)"
     );
     refuse(RefusalCode::AuditBehind, detail)
 }

@@ -348,6 +348,46 @@ fn leaves_since_the_checkpoint_can_be_dropped_and_their_receipts_are_due_again()
 }
 
 #[test]
+fn a_lost_log_is_followed_by_another_only_after_an_unlock_and_never_in_silence() {
+    let (mut stage, mut agent, _) = Stage::provisioned();
+    let mut lost = AuditLog::default();
+    let request = request(&stage, &mut agent);
+    let goes_on = "it goes on";
+    refused(agent.ask(Request::AuditBeginAnew), RefusalCode::AuditMismatch, goes_on);
+    sign(&mut agent, &request, &mut lost);
+    lost.checkpoint(&mut agent.0).unwrap();
+    refused(agent.ask(Request::AuditBeginAnew), RefusalCode::AuditMismatch, goes_on);
+
+    let mut agent = stage.reopened();
+    let begun = agent.ask(Request::AuditBeginAnew).unwrap();
+    let Reply::LogBegun { size, root } = begun else {
+        panic!("expected the lost log's head, found {begun:?}")
+    };
+    assert_eq!(size, lost.leaves.len() as u64);
+    let mut new = AuditLog::default();
+    let other = Record::log_begun(1, size + 1, &root);
+    for silent in [started(), other] {
+        new.add(&silent);
+        let shown = begin(&mut agent.0).unwrap().size;
+        new.show(&mut agent.0, shown).unwrap();
+        refused(new.sign(&mut agent.0), RefusalCode::AuditMismatch, "that the log begins in place of");
+    }
+    // As often as it is asked for before that, it begins again with nothing.
+    assert_eq!(agent.ask(Request::AuditBeginAnew).unwrap(), begun);
+    assert_eq!(begin(&mut agent.0).unwrap().size, 0);
+    new.add(&Record::log_begun(2, size, &root));
+    let note = new.checkpoint(&mut agent.0).unwrap();
+    assert_eq!(verified(&mut agent, &note).size, 3);
+    attest_with(&stage, &mut agent, &note).unwrap();
+    refused(agent.ask(Request::AuditBeginAnew), RefusalCode::AuditMismatch, goes_on);
+
+    let mut agent = stage.reopened();
+    refused(lost.resume(&mut agent.0, size), RefusalCode::AuditMismatch, "at least");
+    new.resume(&mut agent.0, 3).unwrap();
+    refused(agent.ask(Request::AuditBeginAnew), RefusalCode::AuditMismatch, goes_on);
+}
+
+#[test]
 fn a_session_takes_no_checkpoint_but_the_enclaves_own_newest() {
     let (stage, mut agent, _) = Stage::provisioned();
     let mut log = AuditLog::default();

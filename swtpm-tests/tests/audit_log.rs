@@ -63,6 +63,9 @@ fn busy() -> Node {
     let release = json!({"tenant": "acme", "asset": "treasury", "chain_id": 1, "from": 1, "to": 1, "reason": "re-organisation"});
     assert_eq!(node.api("POST", "/v1/nonces/release", &release).status, 200);
     assert_eq!(node.sign("treasury", 1, b"other").status, 200);
+    // The manifest permits no digest, which only the enclave knows: what it reserved is given back.
+    let digest = json!({"tenant": "acme", "asset": "treasury", "chain_id": 1, "nonce": 9_000, "digest": "11".repeat(32)});
+    assert_eq!(node.api("POST", "/v1/sign", &digest).code(), "NOT_PERMITTED");
     node.edit("policy.toml", |text| format!("# another\n{text}"));
     let _ = node.cli(&["policy", "reload"]).expect(0);
     node
@@ -125,11 +128,29 @@ fn everything_a_node_does_is_exported_verified_and_anchored_also_after_restarts(
         "asset_retired",
         "signed",
         "refused",
+        "released",
         "nonces_released",
         "locked",
     ] {
         assert!(kinds.contains(kind), "{kind}: {kinds:?}");
     }
+    let released = records.iter().find(|entry| entry["record"]["kind"] == "released").unwrap();
+    assert_eq!(
+        (&released["record"]["nonce"], &released["record"]["sender"]),
+        (&json!(9_000), &json!("treasury"))
+    );
+    let status = node.cli(&["status", "--json"]).expect(0).json();
+    assert!(status["log"]["size"].as_u64().unwrap() >= records.len() as u64, "{status}");
+    assert_eq!(
+        (&status["store"]["kind"], &status["store"]["version"]),
+        (&json!("sqlite"), &json!(2)),
+        "{status}"
+    );
+    // In a line each, and as one object whichever way it is asked for.
+    let lines = node.cli(&["audit", "query", "--all"]).expect(0).stdout;
+    assert_eq!(lines.lines().count(), records.len());
+    let object = node.cli(&["audit", "query", "--all", "--format", "json"]).expect(0).json();
+    assert_eq!(object["records"].as_array().unwrap().len(), records.len());
     // As a table, each record is a row.
     let _ = node.cli(&["audit", "query", "--all", "--format", "csv", "-o", "all.csv"]).expect(0);
     let table = std::fs::read_to_string(node.path("all.csv")).unwrap();

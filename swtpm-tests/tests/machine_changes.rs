@@ -1,8 +1,8 @@
 //! The machine leaves its approved state, loses its TPM, or is rebooted; the node signs only in between.
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
-use sealstone_swtpm_tests::Node;
 use sealstone_swtpm_tests::wait::until;
+use sealstone_swtpm_tests::{Node, trail};
 use serde_json::json;
 
 fn phase(node: &Node) -> String {
@@ -26,6 +26,13 @@ fn a_changed_pcr_stops_signing_also_after_a_restart_and_a_reboot_into_the_approv
         (refused.code() == "ATTESTATION_FAILED").then(|| {
             assert!(refused.json()["detail"].as_str().unwrap().contains("state.approved"), "{refused:?}");
         })
+    });
+
+    until("what was found out to be recorded", || {
+        let failed = |record: &serde_json::Value| {
+            record["kind"] == "attestation_failed" && record["code"] == "ATTESTATION_FAILED"
+        };
+        trail::records(&node).iter().any(failed).then_some(())
     });
 
     node.kill_enclave();

@@ -5,9 +5,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use sealstone_swtpm_tests::Node;
 use sealstone_swtpm_tests::process::{Running, binary};
 use sealstone_swtpm_tests::wait::until;
+use sealstone_swtpm_tests::{Node, trail};
 use serde_json::{Value, json};
 
 /// The database with what SQLite keeps beside it.
@@ -40,6 +40,15 @@ fn restore(node: &mut Node, copy: &PathBuf) {
 fn restart_enclave(node: &mut Node) {
     node.kill_enclave();
     node.start_enclave();
+}
+
+/// Waits until the newest checkpoint covers every record; of how many.
+fn covered(node: &Node) -> u64 {
+    until("every record to be under a checkpoint", || {
+        let log = node.try_get("/v1/status")?.json()["log"].clone();
+        (log["uncovered_records"] == 0 && log["checkpoint"]["size"] == log["size"])
+            .then(|| log["size"].as_u64().unwrap())
+    })
 }
 
 /// A request that needs no asset.
@@ -78,6 +87,8 @@ fn a_store_from_before_a_signature_of_the_same_era_signs_nothing_until_somebody_
     let copy = backed_up(&mut node);
     let signed = node.sign("treasury", 2, b"since");
     assert_eq!(signed.status, 200, "{signed:?}");
+    let lost = covered(&node);
+    let _ = node.cli(&["audit", "export", "lost"]).expect(0);
     restore(&mut node, &copy);
     refuses(&node, "STORE_ROLLED_BACK");
 
@@ -91,7 +102,7 @@ fn a_store_from_before_a_signature_of_the_same_era_signs_nothing_until_somebody_
     assert_eq!(node.take_agent().terminate().code(), Some(0));
     let agent = Running::start(
         Command::new(binary("sealstone-agent"))
-            .arg("--danger-accept-lost-receipts")
+            .args(["--danger-accept-lost-receipts", "--danger-begin-new-log"])
             .arg("--config")
             .arg(node.path("agent.toml")),
         &node.path("agent.log"),
@@ -99,11 +110,27 @@ fn a_store_from_before_a_signature_of_the_same_era_signs_nothing_until_somebody_
     );
     node.await_ready(true);
     assert_eq!(node.sign("treasury", 3, b"accepted").status, 200);
+    covered(&node);
     assert_eq!(agent.terminate().code(), Some(0));
     node.start_agent();
     node.await_ready(true);
     assert_eq!(node.sign("treasury", 4, b"onwards").status, 200);
     assert_eq!(node.sign("treasury", 1, b"other").code(), "NONCE_ALREADY_USED");
+
+    // Both are in the log that was begun, once; and whoever verifies it is told of the one that is lost.
+    covered(&node);
+    let kinds: Vec<_> = trail::records(&node).into_iter().map(|record| record["kind"].clone()).collect();
+    for kind in ["receipts_accepted_lost", "log_begun"] {
+        assert_eq!(kinds.iter().filter(|other| **other == kind).count(), 1, "{kind}: {kinds:?}");
+    }
+    let _ = node.cli(&["audit", "export", "new"]).expect(0);
+    let verdict = node.cli(&["audit", "verify", "new", "--json"]).expect(0).json();
+    let begun = verdict["begun"][0]["detail"].as_str().unwrap();
+    assert!(begun.contains(&format!("in place of the log of {lost} records")), "{verdict}");
+    assert!(verdict["warnings"].to_string().contains(begun), "{verdict}");
+    let against = ["audit", "verify", "new", "--checkpoint", "lost/checkpoint", "--json"];
+    let verdict = node.cli(&against).expect(1).json();
+    assert_eq!(verdict["complete"], false, "{verdict}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use sealstone_attestation::{
     AuthorityDigest, Binding, DeploymentId, ManifestDigest, PublicKey, SessionId, Signature64, SignedReceipt,
-    UnixTime,
+    UnixTime, audit::TreeHash,
 };
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,13 @@ pub enum Reply {
     },
     /// A checkpoint of the audit log (a signed note).
     Checkpoint(#[serde(with = "crate::bytes")] Vec<u8>),
+    /// An empty audit log is followed from now on, in place of the one with this head.
+    LogBegun {
+        /// Records of the log that is lost.
+        size: u64,
+        /// The root over them.
+        root: TreeHash,
+    },
 }
 
 /// A signature and its receipt.

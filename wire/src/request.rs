@@ -146,6 +146,10 @@ pub enum Request {
         /// The roots of the whole subtrees of a tree of its size, largest first.
         frontier: Vec<TreeHash>,
     },
+    /// The log that the enclave remembers is lost for good: follow an empty one, which must say so before its head is
+    /// signed. Only until a log was shown after an unlock. Answered with
+    /// [`Reply::LogBegun`](crate::reply::Reply::LogBegun).
+    AuditBeginAnew,
 }
 
 /// What the agent knows of the TPM: conveniences, never trusted. A wrong handle makes a session fail.

@@ -46,6 +46,7 @@ fn request_place(request: &Request) -> u8 {
         Request::AuditLeaves { .. } => 19,
         Request::CheckpointSign { .. } => 20,
         Request::AuditResume { .. } => 21,
+        Request::AuditBeginAnew => 22,
     }
 }
 
@@ -67,6 +68,7 @@ fn reply_place(reply: &Reply) -> u8 {
         Reply::Refused(_) => 12,
         Reply::CheckpointBegun { .. } => 13,
         Reply::Checkpoint(_) => 14,
+        Reply::LogBegun { .. } => 15,
     }
 }
 
@@ -161,6 +163,7 @@ fn requests() -> Vec<Request> {
             frontier: vec![TreeHash::from_bytes([9; 32]); 64],
         },
         Request::AuditResume { checkpoint: vec![], frontier: vec![] },
+        Request::AuditBeginAnew,
     ]
 }
 
@@ -265,6 +268,7 @@ fn replies() -> Vec<Reply> {
         .extend(codes().map(|code| Reply::Refused(Refusal { code, detail: "expected, found".to_owned() })));
     replies.push(Reply::CheckpointBegun { era: u64::MAX, sequence: u64::MAX, size: u64::MAX, resume: true });
     replies.push(Reply::Checkpoint(vec![b'x'; Checkpoint::BYTES_MAX]));
+    replies.push(Reply::LogBegun { size: u64::MAX, root: TreeHash::from_bytes([8; 32]) });
     replies
 }
 

@@ -12,7 +12,7 @@ pub enum Role {
     Signer,
     /// Creates, rotates and retires assets, and clears up open reservations.
     Operator,
-    /// Approves transactions of others.
+    /// Approves transactions of others: asks what they would do, and signs them elsewhere with a key of its own.
     Approver,
     /// Reads everything that is recorded.
     Auditor,

@@ -61,7 +61,8 @@ pub(super) enum Needs {
 
 /// Who reads keys and assets.
 const READERS: Needs = Needs::OneOf(&[Role::Signer, Role::Operator, Role::Auditor]);
-const SIGNER: Needs = Needs::OneOf(&[Role::Signer]);
+/// Who has transactions signed, and who approves them: the latter only ask what would happen (`dry_run`).
+const SIGNERS: Needs = Needs::OneOf(&[Role::Signer, Role::Approver]);
 const OPERATOR: Needs = Needs::OneOf(&[Role::Operator]);
 const ADMIN: Needs = Needs::OneOf(&[Role::Admin]);
 
@@ -90,7 +91,7 @@ fn signing_routes() -> Vec<Route> {
                 repeat: "The same request again has the same answer.",
                 ..doc("sign", "Sign one transaction")
             },
-            ..route(Method::POST, "/v1/sign", SIGNER, || post(sign::sign))
+            ..route(Method::POST, "/v1/sign", SIGNERS, || post(sign::sign))
         },
         Route {
             at_once: Some(SESSION_KEYS_AT_ONCE_MAX),
@@ -307,7 +308,7 @@ mod tests {
     /// What `docs/api.md` says: each route, and which of signer, operator, approver, auditor, admin and a client
     /// without any role may ask.
     const EXPECTED: [(&str, &str, &str); 28] = [
-        ("POST", "/v1/sign", "s-----"),
+        ("POST", "/v1/sign", "s-p---"),
         ("GET", "/v1/keys/session", "so-u--"),
         ("GET", "/v1/keys/{tenant}/{asset}", "so-u--"),
         ("GET", "/v1/assets", "so-u--"),

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::Node;
 use super::body::{Asked, Caller, Json};
+use crate::access::Role;
 use crate::failure::{Code, Failure};
 use crate::signing::{Asker, IDEMPOTENCY_KEY_MAX, SignCommand};
 
@@ -32,6 +33,10 @@ pub(super) async fn sign(
     headers: HeaderMap,
     Json(body): Json<SignBody>,
 ) -> Result<Response, Failure> {
+    if !dry_run {
+        // Who approves may see what would happen, and sign nothing.
+        caller.client.require(&[Role::Signer])?;
+    }
     caller.client.require_tenant(&body.tenant)?;
     let asker = Asker {
         client: caller.client.name().to_owned(),

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sealstone_attestation::audit::{EntryBundle, Frontier, LeafHash};
+use sealstone_attestation::audit::{EntryBundle, Frontier, LeafHash, Record};
 use sealstone_wire::limits::AUDIT_LEAVES_MAX;
 use sealstone_wire::reply::{RefusalCode, Reply};
 use sealstone_wire::request::Request;
@@ -13,7 +13,8 @@ use thiserror::Error;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::Log;
+use super::{Log, row};
+use crate::clock;
 use crate::enclave::{CallError, Enclave};
 use crate::reconcile::Reconciler;
 use crate::store::{CheckpointRow, PAGE_MAX, Store, StoreError};
@@ -59,13 +60,22 @@ pub struct Checkpointer {
     anchor: Anchor,
     /// What the enclave has taken, as far as this side knows.
     shown: Option<Frontier>,
+    /// An operator says that the log is lost for good: `--danger-begin-new-log`. Until one goes on, or has begun.
+    begin_anew: bool,
 }
 
 impl Checkpointer {
-    /// Between this store and this enclave.
+    /// Between this store and this enclave. With `begin_anew` a log that the enclave does not go on from is taken for
+    /// lost, and a new one begun, loudly.
     #[must_use]
-    pub fn new(store: Store, enclave: Enclave, reconciler: Arc<Reconciler>, anchor: Anchor) -> Self {
-        Self { log: Log::new(store.clone()), store, enclave, reconciler, anchor, shown: None }
+    pub fn new(
+        store: Store,
+        enclave: Enclave,
+        reconciler: Arc<Reconciler>,
+        anchor: Anchor,
+        begin_anew: bool,
+    ) -> Self {
+        Self { log: Log::new(store.clone()), store, enclave, reconciler, anchor, shown: None, begin_anew }
     }
 
     /// Works until `shutdown`.
@@ -117,7 +127,11 @@ impl Checkpointer {
             return Err(CheckpointFault::Unexpected);
         };
         if resume {
-            self.resume(taken).await?;
+            match self.resume(taken).await {
+                Err(error) if self.begin_anew && error.is_of_another_log() => self.begin_anew().await?,
+                outcome => outcome?,
+            }
+            self.begin_anew = false;
         } else if self.shown.as_ref().is_none_or(|shown| shown.size() != taken) {
             self.shown = Some(self.log.frontier(taken).await?);
         }
@@ -154,6 +168,17 @@ impl Checkpointer {
             *self.anchor.hold().await = note;
         }
         self.shown = Some(frontier);
+        Ok(())
+    }
+
+    /// Has the enclave follow this log from its beginning, and records in it which one it takes the place of.
+    async fn begin_anew(&mut self) -> Result<(), CheckpointFault> {
+        let Reply::LogBegun { size, root } = self.ask(Request::AuditBeginAnew).await? else {
+            return Err(CheckpointFault::Unexpected);
+        };
+        tracing::error!(size, root = %root, "the operator says that the audit log is lost: a new one begins");
+        self.store.append(row(&Record::log_begun(clock::now_ms(), size, &root))).await?;
+        self.shown = Some(Frontier::new());
         Ok(())
     }
 
@@ -246,6 +271,15 @@ enum CheckpointFault {
 }
 
 impl CheckpointFault {
+    /// Whether the log is not the one that the enclave remembers, as far as can be told.
+    fn is_of_another_log(&self) -> bool {
+        match self {
+            Self::Enclave(CallError::Refused(refusal)) => refusal.code == RefusalCode::AuditMismatch,
+            Self::Store(error) => matches!(error, StoreError::Corrupt { .. }),
+            _ => false,
+        }
+    }
+
     /// Whether it is a matter of time: no connection, no root yet, signatures under way.
     fn passes_by_itself(&self) -> bool {
         match self {

@@ -115,6 +115,7 @@ impl CallError {
             Reply::Refused(_) => "a refusal",
             Reply::CheckpointBegun { .. } => "how far the audit log is",
             Reply::Checkpoint(_) => "an audit checkpoint",
+            Reply::LogBegun { .. } => "a new audit log",
         };
         Self::Unexpected { expected, found }
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 use super::{
     checkpoint::{Checkpoint, CoveredReceipts},
     receipts::EraReceipts,
-    record::{Record, RecordError},
+    record::{Record, RecordError, RecordKind},
     tile::EntryBundle,
     tile_writer::{HashTiles, LogFile},
     tree::Frontier,
@@ -22,6 +22,9 @@ use crate::{
 
 /// Flaws that are told apart; a log with more is no log.
 const FLAWS_MAX: usize = 64;
+
+/// Logs that one was begun in place of and that are told apart: each is a loss.
+const BEGUN_MAX: usize = 64;
 
 /// Eras in one log: an era begins with each unlock, and this is one an hour for a hundred years.
 const ERAS_MAX: usize = 1_000_000;
@@ -52,6 +55,8 @@ pub struct LogExamination {
     /// Where records and tiles differ.
     differing: Vec<LogFlaw>,
     flaws: Vec<LogFlaw>,
+    /// Records that say that the log was begun in place of another.
+    begun: Vec<(u64, String)>,
     /// Whether records were left out or put in, so that later ones are not where they were.
     shifted: bool,
     /// Leaves of the largest head to which the records led.
@@ -69,6 +74,9 @@ pub struct LogFindings {
     pub flaws: Vec<LogFlaw>,
     /// The eras of which receipts are named.
     pub eras: Vec<EraFindings>,
+    /// Where the log says that it was begun in place of one that was lost, and of which: the record's index, and its
+    /// detail. What that one held is not in this one.
+    pub begun: Vec<(u64, String)>,
 }
 
 /// The receipts of one era.
@@ -99,6 +107,7 @@ impl LogExamination {
             eras: BTreeMap::new(),
             differing: Vec::new(),
             flaws: Vec::new(),
+            begun: Vec::new(),
             shifted: false,
             agreed: 0,
         };
@@ -187,7 +196,7 @@ impl LogExamination {
             gap: era.has_gap(),
             unproven: era.unproven(),
         });
-        LogFindings { size: self.size, root, eras: eras.collect(), flaws: self.flaws }
+        LogFindings { size: self.size, root, eras: eras.collect(), flaws: self.flaws, begun: self.begun }
     }
 
     /// Where the records of a bundle are not those whose hashes the tile holds.
@@ -226,6 +235,9 @@ impl LogExamination {
             Ok(record) => record,
             Err(source) => return self.flaw(LogFlaw::Record { index, source }),
         };
+        if record.kind == RecordKind::LogBegun && self.begun.len() < BEGUN_MAX {
+            self.begun.push((index, record.detail.clone().unwrap_or_default()));
+        }
         let Some(named) = record.receipt else { return };
         if !self.eras.contains_key(&named.era) && self.eras.len() == ERAS_MAX {
             return self.flaw(LogFlaw::ReceiptRepeated { index, era: named.era, sequence: named.sequence });

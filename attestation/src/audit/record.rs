@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::{
     Binding, KeyId, ManifestDigest, Receipt, ReceiptHash, RequestDigest, SessionId, Sha256Digest,
-    Signature64, UnixTime,
+    Signature64, UnixTime, digest::TreeHash,
 };
 
 /// What happened.
@@ -54,11 +54,13 @@ pub enum RecordKind {
     Started,
     /// Another act of an operator.
     Admin,
+    /// A log began in place of one that was lost for good.
+    LogBegun,
 }
 
 impl RecordKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Signed,
         Self::Refused,
         Self::Released,
@@ -77,6 +79,7 @@ impl RecordKind {
         Self::ReceiptsAcceptedLost,
         Self::Started,
         Self::Admin,
+        Self::LogBegun,
     ];
 }
 
@@ -195,6 +198,19 @@ impl Record {
 
     /// Reasons of one refusal: every rule of a policy may have its own.
     pub const REASONS_MAX: usize = 64;
+
+    /// That a log begins here in place of one that was lost, of which the enclave remembers this head.
+    #[must_use]
+    pub fn log_begun(time_ms: u64, size: u64, root: &TreeHash) -> Self {
+        let detail = format!("in place of the log of {size} records with root {}", root.to_base64());
+        Self { detail: Some(detail), ..Self::new(time_ms, RecordKind::LogBegun) }
+    }
+
+    /// Whether it says that a log begins in place of the one with this head.
+    #[must_use]
+    pub fn begins_after(&self, size: u64, root: &TreeHash) -> bool {
+        *self == Self::log_begun(self.time_ms, size, root)
+    }
 
     /// A record of which nothing else is known.
     #[must_use]

@@ -136,6 +136,7 @@ impl Connection {
             Request::AuditResume { checkpoint, frontier } => {
                 return self.submit(pool, id, Work::Audit(Audit::Resume(checkpoint, frontier)));
             }
+            Request::AuditBeginAnew => return self.submit(pool, id, Work::Audit(Audit::BeginAnew)),
             Request::Relayed { to, step, response } => return self.relayed(to, (step, response)),
             Request::Provision { node, tpm } => {
                 return self.ceremony(id, ceremonies, tpm, Kind::Provision(node));

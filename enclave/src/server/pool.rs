@@ -37,6 +37,7 @@ pub(super) enum Audit {
     Leaves(u64, Vec<u8>),
     Sign(LogHead),
     Resume(Vec<u8>, Vec<TreeHash>),
+    BeginAnew,
 }
 
 /// The queue to the threads.
@@ -84,6 +85,7 @@ fn work(enclave: &Enclave, jobs: &Receiver<Job>) {
                     Audit::Resume(checkpoint, frontier) => {
                         enclave.audit_resume(&checkpoint, frontier).map(Reply::Checkpoint)
                     }
+                    Audit::BeginAnew => enclave.audit_begin_anew(),
                 },
             };
         });

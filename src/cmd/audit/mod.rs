@@ -109,7 +109,7 @@ pub(super) struct ProveArgs {
 /// `quiet`: a program reads the answer, and nobody the progress.
 pub(super) fn run(verb: Verb, context: &Context, quiet: bool) -> Result<Answer, Failure> {
     match verb {
-        Verb::Query(args) => query::run(&args, context),
+        Verb::Query(args) => query::run(&args, context, quiet),
         Verb::Export { dir } => export::run(&dir, context, quiet),
         Verb::Verify(args) => verify::run(args),
         Verb::Prove(args) => prove::prove(args),

@@ -1,5 +1,6 @@
 //! `sealstone audit query`: search a node's audit log.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -15,7 +16,10 @@ use crate::cmd::Context;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Answer, json_of, shown};
-use crate::query::{Query, all_pages};
+use crate::query::Query;
+
+/// Pages that `--all` reads: a hundred million records. Each is written before the next is asked for.
+const PAGES_MAX: usize = 100_000;
 
 /// Records of one page, unless the command line says otherwise.
 const LIMIT: u64 = 100;
@@ -82,17 +86,12 @@ enum Format {
     Csv,
 }
 
-pub(super) fn run(args: &QueryArgs, context: &Context) -> Result<Answer, Failure> {
+pub(super) fn run(args: &QueryArgs, context: &Context, as_json: bool) -> Result<Answer, Failure> {
     let agent = context.agent()?;
-    let page = if args.all {
-        let records = all_pages(|after| {
-            let AuditPage { records, next } = asked(&agent, args, Some(1000), after)?;
-            Ok((records, next))
-        })?;
-        AuditPage { records, next: None }
-    } else {
-        asked(&agent, args, Some(args.limit.unwrap_or(LIMIT)), args.after.clone())?
-    };
+    if args.all {
+        return all(&agent, args, as_json);
+    }
+    let page = asked(&agent, args, Some(args.limit.unwrap_or(LIMIT)), args.after.clone())?;
     let mut text = written(&page, args.format);
     let Some(path) = &args.output else {
         if let (Format::Text, Some(next)) = (args.format, &page.next) {
@@ -105,6 +104,87 @@ pub(super) fn run(args: &QueryArgs, context: &Context) -> Result<Answer, Failure
     let more = page.next.as_ref().map_or_else(String::new, |next| format!("; more: --after {}", shown(next)));
     let said = format!("{count} records in {}{more}\n", path.display());
     Ok(Answer::done(json!({"records": count, "file": path, "next": page.next}), said))
+}
+
+/// Every page, each written before the next is asked for: a log is longer than memory.
+fn all(agent: &Agent, args: &QueryArgs, as_json: bool) -> Result<Answer, Failure> {
+    let Some(path) = &args.output else {
+        let format = if as_json { Format::Json } else { args.format };
+        let mut out = io::stdout().lock();
+        match pages(agent, args, format, &mut out)? {
+            Written::All { .. } | Written::Unread => return Ok(Answer::written()),
+            Written::Failed(error) => return Err(unwritten("standard output", &error)),
+        }
+    };
+    let count = files::replace_by(path, "records", |file| match pages(agent, args, args.format, file)? {
+        Written::All { count } => Ok(count),
+        Written::Unread => Err(unwritten(&path.display().to_string(), &io::ErrorKind::BrokenPipe.into())),
+        Written::Failed(error) => Err(unwritten(&path.display().to_string(), &error)),
+    })?;
+    let said = format!("{count} records in {}\n", path.display());
+    Ok(Answer::done(json!({"records": count, "file": path, "next": null}), said))
+}
+
+/// How far pages were written.
+enum Written {
+    All {
+        count: usize,
+    },
+    /// Whoever read them left, as `head` does: nothing is wrong.
+    Unread,
+    Failed(io::Error),
+}
+
+fn pages(agent: &Agent, args: &QueryArgs, format: Format, out: &mut dyn Write) -> Result<Written, Failure> {
+    let (mut after, mut count) = (None, 0);
+    for _ in 0..PAGES_MAX {
+        let page = asked(agent, args, Some(1000), after.take())?;
+        let text = part(&page, format, count == 0);
+        count += page.records.len();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Written::Unread),
+            Err(error) => return Ok(Written::Failed(error)),
+        }
+        if page.next.is_none() {
+            return Ok(Written::All { count });
+        }
+        after = page.next;
+    }
+    Err(Failure::unusable(
+        "TOO_MANY",
+        format!("expected at most {PAGES_MAX} pages, found more"),
+        "ask for less with the filters",
+    ))
+}
+
+/// One page of many.
+fn part(page: &AuditPage, format: Format, first: bool) -> String {
+    let last = page.next.is_none();
+    match format {
+        Format::Json => {
+            let mut text = if first { "{\"records\":[".to_owned() } else { String::new() };
+            for (place, entry) in page.records.iter().enumerate() {
+                let comma = if first && place == 0 { "" } else { "," };
+                text.push_str(&format!("{comma}{}", json_of(entry)));
+            }
+            if last {
+                text.push_str("]}\n");
+            }
+            text
+        }
+        Format::Csv => table::csv(&page.records, first),
+        Format::Text if page.records.is_empty() && !first => String::new(),
+        Format::Text | Format::Jsonl => written(page, format),
+    }
+}
+
+fn unwritten(to: &str, error: &io::Error) -> Failure {
+    Failure::unusable(
+        "OUTPUT",
+        format!("expected to write records to {to}, found: {error}"),
+        "give another file, or make room",
+    )
 }
 
 fn asked(
@@ -135,7 +215,7 @@ fn written(page: &AuditPage, format: Format) -> String {
         Format::Text => page.records.iter().map(line).collect(),
         Format::Json => format!("{}\n", json_of(page)),
         Format::Jsonl => page.records.iter().map(|entry| format!("{}\n", json_of(entry))).collect(),
-        Format::Csv => table::csv(&page.records),
+        Format::Csv => table::csv(&page.records, true),
     }
 }
 

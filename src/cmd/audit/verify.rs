@@ -160,7 +160,7 @@ fn answer(
     key: Option<&ReportKey>,
     anchor: Option<&Anchor>,
 ) -> Answer {
-    let LogFindings { size, root, flaws, eras } = findings;
+    let LogFindings { size, root, flaws, eras, begun } = findings;
     let complete = flaws.is_empty();
     let anchored = anchor.filter(|_| complete).and_then(|anchor| Some((anchor, anchor.log?)));
     let mut warnings = Vec::new();
@@ -169,6 +169,12 @@ fn answer(
     }
     if anchor.is_some_and(|anchor| anchor.log.is_none()) {
         warnings.push("the evidence holds no checkpoint, so it anchors nothing".to_owned());
+    }
+    for (index, detail) in begun {
+        warnings.push(format!(
+            "record {index}: this log was begun {}: what that one held is not here",
+            shown(detail)
+        ));
     }
     for era in eras {
         if era.gap {
@@ -216,6 +222,7 @@ fn answer(
         "verifier_key": key.and_then(|key| key.for_tools(&head.origin)),
         "anchored": anchored.as_ref().map(|(_, log)| json_of(log)),
         "receipts": eras,
+        "begun": begun.iter().map(|(index, detail)| json!({"index": index, "detail": detail})).collect::<Vec<_>>(),
         "flaws": flaws,
         "warnings": warnings,
     });

@@ -4,7 +4,7 @@ use sealstone_agent::clock;
 use sealstone_attestation::UnixTime;
 use sealstone_swtpm_tests::transactions::{BOB, USDC, call, erc20, evm_body, reasons, sign};
 use sealstone_swtpm_tests::wait::until;
-use sealstone_swtpm_tests::{Node, clients};
+use sealstone_swtpm_tests::{Node, clients, trail};
 use serde_json::{Value, json};
 
 use crate::support::{entry, key, named, payments, policy, refused, signed};
@@ -144,6 +144,12 @@ fn limits_in_the_reference_currency_need_prices_that_hold() {
     node.restart_agent();
     refused(&pay(&node, 1), &["TRANSACTION_LIMIT_EXCEEDED"]);
     signed(&pay(&node, 0));
+    // Each file that came into force is in the log, by its digest, and the one that is in force in the status.
+    let digest = node.try_get("/v1/status").unwrap().json()["rules"]["prices"]["digest"].clone();
+    let loaded: Vec<_> =
+        trail::records(&node).into_iter().filter(|record| record["kind"] == "prices_loaded").collect();
+    assert_eq!(loaded.len(), 4, "{loaded:?}");
+    assert_eq!(loaded[3]["detail"], format!("sha256 {}", digest.as_str().unwrap()));
 
     prices(&node, "stranger", -60, 3600, &[eth, usdc]);
     node.kill_agent();

@@ -103,6 +103,7 @@ fn requests(scene: &Scene) -> Vec<(&'static str, Request)> {
                 frontier: vec![TreeHash::empty(); 2],
             },
         ),
+        ("audit_begin_anew", Request::AuditBeginAnew),
     ]
 }
 
@@ -137,6 +138,7 @@ fn replies(scene: &Scene) -> Vec<(&'static str, Reply)> {
         ("shares", Reply::Shares(vec![vec![1; 30]; 3])),
         ("checkpoint_begun", Reply::CheckpointBegun { era: 1, sequence: 2, size: 3, resume: true }),
         ("checkpoint", Reply::Checkpoint(scene.evidence.checkpoint.clone())),
+        ("log_begun", Reply::LogBegun { size: 3, root: TreeHash::empty() }),
         (
             "refused",
             Reply::Refused(Refusal { code: RefusalCode::NoSession, detail: "expected, found".to_owned() }),
