@@ -24,6 +24,12 @@ pub enum EventLogReason {
     /// Some firmware hands over nothing.
     #[error("expected an event log, found no byte; this machine's firmware may hand over none")]
     Empty,
+    /// Reserved, and never written.
+    #[error("expected an event, found {found} bytes of padding")]
+    OnlyPadding {
+        /// Bytes given.
+        found: usize,
+    },
     /// Larger than any machine's.
     #[error("expected a log of at most {} bytes, found {found}", EventLog::BYTES_MAX)]
     TooLong {

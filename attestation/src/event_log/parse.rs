@@ -34,6 +34,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Framed<'_>, EventLogError> {
         return Err(fail(0, 0, EventLogReason::TooLong { found: bytes.len() }));
     }
     let padded_from = padded_from(bytes);
+    if padded_from == 0 {
+        return Err(fail(0, 0, EventLogReason::OnlyPadding { found: bytes.len() }));
+    }
     let mut cursor = Cursor::new(bytes);
     let first = sha1_event(&mut cursor).map_err(|reason| fail(cursor.position(), 0, reason))?;
     let listed = match first.kind {
