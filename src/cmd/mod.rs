@@ -7,6 +7,7 @@ mod audit;
 mod authority;
 mod channel;
 mod doctor;
+mod eventlog;
 mod init;
 mod key;
 mod lock;
@@ -68,6 +69,7 @@ enum Verb {
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
+    Eventlog(eventlog::Args),
     #[command(subcommand)]
     Audit(audit::Verb),
     Status(status::Args),
@@ -108,6 +110,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
+        Verb::Eventlog(args) => eventlog::run(&args),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),

@@ -188,7 +188,7 @@ fn padding_ends_a_log_only_if_it_is_pure() {
             let mixed = [&padded[..], &[!byte]].concat();
             assert!(EventLog::parse(&mixed).is_err() || codes(&mixed)[0] == "type.unknown");
         }
-        assert_eq!(refused(&vec![byte; 64]), EventLogReason::OnlyPadding { found: 64 });
+        assert_eq!(refused(&[byte; 64]), EventLogReason::OnlyPadding { found: 64 });
     }
     assert!(EventLog::parse(&[&honest[..], &[7; 16]].concat()).is_err());
 }
