@@ -39,7 +39,7 @@ pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
     let log = EventLog::parse(&bytes).map_err(|error| {
         Failure::unusable(
             "EVENT_LOG",
-            format!("expected an event log in {}, found, {error}", args.file.display()),
+            format!("expected an event log in {}, found none: {error}", args.file.display()),
             "give the log whole, as the kernel has it in /sys/kernel/security/tpm0/binary_bios_measurements",
         )
     })?;

@@ -37,7 +37,7 @@ pub(crate) fn check_event_log(
     }
     let log = match EventLog::parse(bytes) {
         Ok(log) => log,
-        Err(error) => return list.record(CHECK, Err(format!("expected an event log, found, {error}"))),
+        Err(error) => return list.record(CHECK, Err(format!("expected an event log, found none: {error}"))),
     };
     for warning in log.warnings().iter().take(WARNINGS_MAX) {
         list.warn(format!("event log: {}: {}", warning.code, warning.detail));
