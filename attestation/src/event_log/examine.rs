@@ -26,6 +26,9 @@ pub(super) const POLICY_VARIABLES: [(Guid, &str); 5] = [
     (Guid::IMAGE_SECURITY_DATABASE, "dbx"),
 ];
 
+/// The variable that says which devices are accepted (UEFI 2.10, section 32.8).
+const DEVICE_DATABASE: &str = "devdb";
+
 /// What is said when the firmware hands over.
 const EXIT_BOOT_SERVICES: &[u8] = b"Exit Boot Services Invocation";
 
@@ -68,6 +71,19 @@ fn check_event(event: &Event<'_>, about: About, remarks: &mut Remarks) {
         let detail = format!("the data of this {kind} does not hash to its digest");
         remarks.finding("digest.mismatch", about, detail);
     }
+    let late = matches!(
+        kind,
+        EventType::S_CRTM_CONTENTS
+            | EventType::S_CRTM_VERSION
+            | EventType::POST_CODE
+            | EventType::POST_CODE2
+            | EventType::EFI_PLATFORM_FIRMWARE_BLOB
+            | EventType::EFI_PLATFORM_FIRMWARE_BLOB2
+            | EventType::EFI_HCRTM_EVENT
+    );
+    if event.after_separator && late {
+        remarks.warning("event.after_separator", about, format!("{kind} follows the separator of its PCR"));
+    }
     // What the digest does not vouch for is shown as unverified; its form says nothing.
     if !event.tie.vouches() {
         return;
@@ -87,19 +103,6 @@ fn check_event(event: &Event<'_>, about: About, remarks: &mut Remarks) {
             Ok(_) => {}
         }
     }
-    let late = matches!(
-        kind,
-        EventType::S_CRTM_CONTENTS
-            | EventType::S_CRTM_VERSION
-            | EventType::POST_CODE
-            | EventType::POST_CODE2
-            | EventType::EFI_PLATFORM_FIRMWARE_BLOB
-            | EventType::EFI_PLATFORM_FIRMWARE_BLOB2
-            | EventType::EFI_HCRTM_EVENT
-    );
-    if event.after_separator && late {
-        remarks.warning("event.after_separator", about, format!("{kind} follows the separator of its PCR"));
-    }
 }
 
 /// The rules of PCR 7. Every type that it may hold is one whose data is in the digest, so nothing that was measured into it
@@ -118,9 +121,9 @@ fn check_policy(events: &[Event<'_>], remarks: &mut Remarks) {
             | EventType::EFI_ACTION
             | EventType::EFI_VARIABLE_AUTHORITY
             | EventType::EFI_VARIABLE_DRIVER_CONFIG => {}
-            // Their digests are those of their data, but no profile that firmware follows yet says so.
+            // A type whose form were not looked at would be a hiding place for a separator.
             EventType::EFI_SPDM_DEVICE_POLICY | EventType::EFI_SPDM_DEVICE_AUTHORITY
-                if event.tie == Tie::Whole => {}
+                if is_device_database(event) => {}
             kind => {
                 let detail =
                     format!("expected an event of the Secure Boot policy in PCR {POLICY_PCR}, found {kind}");
@@ -165,6 +168,12 @@ fn check_policy(events: &[Event<'_>], remarks: &mut Remarks) {
             remarks.warning("authority.unreadable", about, detail);
         }
     }
+}
+
+/// Whether this is the database of accepted devices, or an entry of it, which the digest covers.
+fn is_device_database(event: &Event<'_>) -> bool {
+    event.tie == Tie::Whole
+        && Variable::parse(event.data).is_ok_and(|variable| variable.name == DEVICE_DATABASE)
 }
 
 /// The content of a variable, without what C padded it with: only a certificate says where it ends.

@@ -53,7 +53,7 @@ pub(super) fn locality(events: &[Event<'_>], remarks: &mut Remarks) -> Result<u8
 }
 
 fn stated_by(event: &Event<'_>) -> Option<Result<u8, EventLogReason>> {
-    if event.kind != EventType::NO_ACTION {
+    if event.kind != EventType::NO_ACTION || event.pcr.is_none_or(|pcr| pcr.get() != 0) {
         return None;
     }
     let locality = event.data.strip_prefix(SIGNATURE)?;

@@ -163,7 +163,8 @@ fn a_separator_hidden_behind_another_type_is_found() {
         (EventType::EFI_VARIABLE_DRIVER_CONFIG, &["separator.missing", "variable.malformed"]),
         (EventType::EFI_VARIABLE_AUTHORITY, &["separator.missing", "variable.malformed"]),
         (EventType::EVENT_TAG, &["separator.missing", "type.misplaced"]),
-        (EventType::EFI_SPDM_DEVICE_POLICY, &["separator.missing"]),
+        (EventType::EFI_SPDM_DEVICE_POLICY, &["separator.missing", "type.misplaced"]),
+        (EventType::EFI_SPDM_DEVICE_AUTHORITY, &["separator.missing", "type.misplaced"]),
     ] {
         let log = with_policy(|log| {
             log.policy(Guid::GLOBAL_VARIABLE, "SecureBoot", &[1]).measure(7, kind, &[0; 4]);
@@ -171,6 +172,59 @@ fn a_separator_hidden_behind_another_type_is_found() {
         findings(&log, codes);
         unknown(&log);
     }
+}
+
+#[test]
+fn a_policy_and_its_separator_hidden_and_both_told_anew_are_found() {
+    // The real policy and its separator get a type that hides them, and the running system extends another policy and
+    // another separator: each is there once, in the right order, and the log replays.
+    let real = variable(Guid::GLOBAL_VARIABLE, "SecureBoot", &[0]);
+    for code in (0..0x14).chain(0x8000_0001..0x8000_0011).chain(0x8000_00e0..0x8000_00e5) {
+        let hidden = [EventType::NO_ACTION, EventType::SEPARATOR, EventType::EFI_VARIABLE_DRIVER_CONFIG];
+        if hidden.iter().any(|kind| kind.code() == code) {
+            continue;
+        }
+        for separator in [&[0; 4], &[0xff; 4]] {
+            let log = with_policy(|log| {
+                for data in [&real[..], separator] {
+                    let digest = LogAlgorithm::Sha256.digest(&[data]);
+                    log.raw(7, code, &[(LogAlgorithm::Sha256.id(), digest)], data);
+                }
+                log.secure_boot(1);
+                close(log);
+            });
+            unknown(&log);
+            assert!(!EventLog::parse(&log.bytes()).unwrap().findings().is_empty(), "0x{code:08x}");
+        }
+    }
+}
+
+#[test]
+fn the_database_of_devices_belongs_to_the_policy() {
+    let log = with_policy(|log| {
+        log.policy(Guid::GLOBAL_VARIABLE, "SecureBoot", &[1]);
+        log.variable(7, EventType::EFI_SPDM_DEVICE_POLICY, Guid::SHIM_LOCK, "devdb", &[1, 2]);
+        close(log);
+    });
+    findings(&log, &[]);
+    let log = with_policy(|log| {
+        log.variable(7, EventType::EFI_SPDM_DEVICE_POLICY, Guid::GLOBAL_VARIABLE, "SecureBoot", &[1]);
+        close(log);
+    });
+    findings(&log, &["type.misplaced"]);
+}
+
+#[test]
+fn a_fact_of_a_bank_that_was_not_quoted_is_none() {
+    // In the bank that is quoted, nothing was extended.
+    let banks = [LogAlgorithm::Sha1, LogAlgorithm::Sha256];
+    let mut log = LogBuilder::agile(&banks);
+    let data = variable(Guid::GLOBAL_VARIABLE, "SecureBoot", &[1]);
+    let digest = LogAlgorithm::Sha1.digest(&[&data]);
+    log.raw(7, EventType::EFI_VARIABLE_DRIVER_CONFIG.code(), &[(LogAlgorithm::Sha1.id(), digest)], &data);
+    log.separators();
+    findings(&log, &["digest.missing"]);
+    unknown(&log);
 }
 
 #[test]

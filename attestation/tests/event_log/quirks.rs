@@ -151,6 +151,13 @@ fn what_extends_nothing_is_never_extended_whatever_its_digest_and_pcr() {
 }
 
 #[test]
+fn firmware_that_is_measured_after_its_pcr_was_closed_is_warned_of() {
+    let mut log = honest(&BANK);
+    log.event(0, EventType::EFI_PLATFORM_FIRMWARE_BLOB, b"late", &[0; 16]);
+    assert_eq!((codes(&log.bytes()).len(), warnings(&log.bytes())), (0, vec!["event.after_separator"]));
+}
+
+#[test]
 fn a_pcr_that_no_tpm_has_is_refused() {
     for pcr in [24, 255, 256, u32::MAX] {
         let mut log = honest(&BANK);

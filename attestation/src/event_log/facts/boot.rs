@@ -18,6 +18,12 @@ const TAGS: [(u32, &str); 9] = [
     (0x8f3b_22ed, "Linux load options"),
 ];
 
+/// The PCR of the texts that GRUB measures.
+const GRUB_PCR: u8 = 8;
+
+/// What GRUB writes before a command line.
+const COMMAND_LINE_PREFIXES: [&[u8]; 2] = [b"kernel_cmdline: ", b"grub_kernel_cmdline "];
+
 /// A text about the boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -100,9 +106,7 @@ fn ipl(boot: &mut Boot, number: usize, pcr: u8, event: &Event<'_>) {
     let fact = |source, text: &str| BootText { event: number, source, text: text.to_owned(), vouched };
     if let Some(prefix) = GRUB_PREFIXES.into_iter().find(|prefix| event.data.starts_with(prefix)) {
         let said = event.covered().and_then(|text| text::utf8(text).ok());
-        if let Some(said) =
-            said.filter(|_| prefix.ends_with(b"kernel_cmdline: ") || prefix.starts_with(b"grub_kernel"))
-        {
+        if let Some(said) = said.filter(|_| pcr == GRUB_PCR && COMMAND_LINE_PREFIXES.contains(&prefix)) {
             let (kernel, _arguments) = said.split_once(' ').unwrap_or((said, ""));
             boot.kernels.push(fact("GRUB", kernel));
             boot.command_lines.push(fact("GRUB", said));

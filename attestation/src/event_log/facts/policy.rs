@@ -89,8 +89,9 @@ pub struct Authority<'a> {
 /// The state of Secure Boot: read only when nothing about PCR 7 is in doubt.
 pub(super) fn secure_boot(log: &EventLog<'_>) -> SecureBoot {
     let unknown = |reason: &str| SecureBoot::Unknown { reason: reason.to_owned() };
-    let in_doubt = log.findings().iter().find(|finding| finding.pcr.is_none_or(|pcr| pcr == policy_pcr()));
-    if let Some(finding) = in_doubt.filter(|finding| finding.code != "digest.missing") {
+    // A finding that names no PCR may be about this one.
+    let doubt = log.findings().iter().find(|finding| finding.pcr.is_none_or(|pcr| pcr == policy_pcr()));
+    if let Some(finding) = doubt {
         return unknown(&format!("PCR 7 is in doubt: {}", finding.code));
     }
     let measured = policy_variables(log.events()).find(|(_, _, name, _)| *name == "SecureBoot");
