@@ -97,7 +97,7 @@ fn rule(kind: EventType, pcr: Option<PcrIndex>, data: &[u8]) -> Rule {
             demanded(if padded { vec![whole, 0..4] } else { vec![whole] })
         }
         EventType::ACTION | EventType::EFI_ACTION => demanded(vec![whole, 0..without_nul(data)]),
-        EventType::S_CRTM_VERSION => demanded(vec![whole, 0..without_nul(data), 0..length.saturating_sub(2)]),
+        EventType::S_CRTM_VERSION => demanded(vec![whole, 0..without_nul(data), 0..without_wide_nul(data)]),
         kind if kind.is_variable() => demanded(variable_parts(kind, data)),
         EventType::IPL => ipl(pcr, data),
         EventType::EVENT_TAG => Rule {
@@ -132,11 +132,7 @@ fn ipl(pcr: Option<PcrIndex>, data: &[u8]) -> Rule {
         return Rule { parts: vec![start..end, start..length], derived: false, demanded: true };
     }
     let whole = 0..length;
-    let mut parts = vec![whole];
-    let (units, _) = data.as_chunks::<2>();
-    if units.last() == Some(&[0, 0]) && length.is_multiple_of(2) {
-        parts.push(0..length - 2);
-    }
+    let parts = vec![whole, 0..without_wide_nul(data)];
     // Files (PCR 9) and keys (PCR 14) are measured by content: their name is not what was hashed.
     let named = matches!(pcr.map(PcrIndex::get), Some(9 | 14));
     Rule { parts, derived: !named, demanded: false }
@@ -157,4 +153,8 @@ fn is_derived(event: &Event<'_>) -> bool {
 
 fn without_nul(data: &[u8]) -> usize {
     data.strip_suffix(&[0]).unwrap_or(data).len()
+}
+
+fn without_wide_nul(data: &[u8]) -> usize {
+    if data.len().is_multiple_of(2) { data.strip_suffix(&[0, 0]).unwrap_or(data).len() } else { data.len() }
 }
