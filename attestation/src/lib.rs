@@ -17,6 +17,7 @@ mod encoding;
 #[cfg(feature = "endorsement")]
 pub mod endorsement;
 mod enrolment;
+pub mod event_log;
 mod evidence;
 mod manifest;
 mod nonce;

@@ -9,6 +9,7 @@ mod channel;
 mod doctor;
 mod ek;
 mod enroll;
+mod eventlog;
 mod init;
 mod key;
 mod lock;
@@ -70,6 +71,7 @@ enum Verb {
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
+    Eventlog(eventlog::Args),
     #[command(subcommand)]
     Ek(ek::Verb),
     #[command(subcommand)]
@@ -116,6 +118,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Verify(args) => verify::run(args),
         Verb::Ek(verb) => ek::run(verb),
         Verb::Enroll(verb) => enroll::run(verb, &context),
+        Verb::Eventlog(args) => eventlog::run(&args),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),

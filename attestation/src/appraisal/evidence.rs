@@ -6,6 +6,7 @@ use crate::{
     ClockInfo, CodeMeasurement, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Report,
     ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
     appraisal::{
+        event_log::check_event_log,
         quote::{QUOTE_CHECKS, check_quote},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
@@ -79,7 +80,7 @@ pub fn appraise(
     check_manifest(&mut list, evidence, manifest);
     check_freshness(&mut list, evidence, expectations);
     check_code(&mut list, checked);
-    list.not_applicable("event_log", "not appraised by this version");
+    check_event_log(&mut list, evidence.event_log.as_ref(), &evidence.quote.pcrs, checked);
     list.not_applicable("ima", "not appraised by this version");
     list.verdict()
 }

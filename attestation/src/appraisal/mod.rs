@@ -1,6 +1,7 @@
 //! Appraisal: evidence in, a verdict of named checks out. Pure: the time and what is expected are parameters.
 
 pub(crate) mod clock;
+pub(crate) mod event_log;
 pub(crate) mod evidence;
 pub(crate) mod quote;
 pub(crate) mod verdict;

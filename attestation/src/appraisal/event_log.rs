@@ -1,0 +1,105 @@
+//! The appraisal of a node's event log: whether it explains the PCR values that the quote vouches for.
+
+use crate::{
+    Base64Bytes, Manifest, PcrValues,
+    appraisal::verdict::Checklist,
+    event_log::{ComparedPcr, Comparison, EventLog},
+};
+
+/// The check's name.
+const CHECK: &str = "event_log";
+
+/// The PCRs that the firmware measures into. A log is the firmware's own story: what it leaves out of these was taken from
+/// it.
+const FIRMWARE_PCRS: u8 = 8;
+
+/// Warnings that are repeated in a verdict; the log itself tells them all.
+const WARNINGS_MAX: usize = 16;
+
+/// Checks the log, if there is one. It adds nothing to the quote's values, which the manifest approves by themselves: it
+/// shows what they are made of, and must not contradict them.
+pub(crate) fn check_event_log(
+    list: &mut Checklist,
+    log: Option<&Base64Bytes>,
+    quoted: &PcrValues,
+    manifest: &Manifest,
+) {
+    let bytes = match log {
+        None => return list.not_applicable(CHECK, "no event log in the evidence"),
+        Some(Base64Bytes(bytes)) if bytes.is_empty() => {
+            return list.not_applicable(CHECK, "an empty event log: this machine's firmware hands over none");
+        }
+        Some(Base64Bytes(bytes)) => bytes,
+    };
+    // Values that the quote does not vouch for cannot be explained.
+    if !list.passed("pcr.values") || !list.passed("pcr.digest") || !list.passed("signature.valid") {
+        return;
+    }
+    let log = match EventLog::parse(bytes) {
+        Ok(log) => log,
+        Err(error) => return list.record(CHECK, Err(format!("expected an event log, found none: {error}"))),
+    };
+    for warning in log.warnings().iter().take(WARNINGS_MAX) {
+        list.warn(format!("event log: {}: {}", warning.code, warning.detail));
+    }
+    list.record(CHECK, explained(&log, quoted, manifest));
+}
+
+fn explained(log: &EventLog<'_>, quoted: &PcrValues, manifest: &Manifest) -> Result<String, String> {
+    if let [first, others @ ..] = log.findings() {
+        let event = first.event.map_or_else(String::new, |event| format!(" in event {event}"));
+        let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
+        return Err(format!("expected no findings, found {}{event}: {}{more}", first.code, first.detail));
+    }
+    let selection = manifest.quote_selection();
+    let (mut matching, mut untouched, mut unlogged) = (Vec::new(), Vec::new(), Vec::new());
+    let compared = log.compare(quoted);
+    let selected = compared.iter().filter(|compared| {
+        selection.get(&compared.bank).is_some_and(|indices| indices.contains(&compared.pcr))
+    });
+    for ComparedPcr { bank, pcr, comparison } in selected {
+        let name = format!("{bank}:{pcr}");
+        match comparison {
+            Comparison::Matches => matching.push(name),
+            Comparison::Untouched => untouched.push(name),
+            // The manifest names its value, and the state was found by it; the log says nothing about it.
+            Comparison::Unlogged if pcr.get() >= FIRMWARE_PCRS => unlogged.push(name),
+            Comparison::Unlogged => {
+                return Err(format!("expected the firmware's log to explain {name}, found no event for it"));
+            }
+            Comparison::NoBank => {
+                return Err(format!("expected a log with the bank {bank}, found none"));
+            }
+            Comparison::Differs { after: Some(after), .. } => {
+                return Err(format!(
+                    "expected the log to replay to the quoted value of {name}, found that it is reached after {after} \
+                     of its events; the log runs ahead of the quote"
+                ));
+            }
+            Comparison::Differs { after: None, .. } => return Err(differs(&name, pcr.get())),
+        }
+    }
+    let list = |what: &str, names: &[String]| match names {
+        [] => String::new(),
+        names => format!("; {what}: {}", names.join(", ")),
+    };
+    Ok(format!(
+        "{} events without findings{}{}{}",
+        log.events().len(),
+        list("explained", &matching),
+        list("never extended", &untouched),
+        list("not in the log, known by the approved value alone", &unlogged)
+    ))
+}
+
+fn differs(name: &str, pcr: u8) -> String {
+    // systemd measures NvPCRs into 9, phases of the boot into 11, the machine and its file systems into 15; the kernel's
+    // IMA measures into 10.
+    let later = match pcr {
+        9..=15 => {
+            "; the system may have measured into it after the firmware's log ended, which this log cannot show"
+        }
+        _ => "",
+    };
+    format!("expected the log to replay to the quoted value of {name}, found another value{later}")
+}
