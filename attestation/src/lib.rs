@@ -15,6 +15,7 @@ mod digest;
 mod dsse;
 mod encoding;
 mod evidence;
+pub mod ima;
 mod manifest;
 mod nonce;
 mod pcr;
@@ -29,6 +30,7 @@ mod tpm;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use appraisal::{
     evidence::{Expectations, appraise},
+    ima::appraise_ima,
     quote::{Attested, QuoteAppraisal, appraise_quote},
     verdict::{Check, LogAnchor, Outcome, Verdict},
 };

@@ -7,11 +7,13 @@ mod audit;
 mod authority;
 mod channel;
 mod doctor;
+mod ima;
 mod init;
 mod key;
 mod lock;
 mod manifest;
 mod nonces;
+mod pcr_file;
 mod policy;
 mod reservation;
 mod sign;
@@ -68,6 +70,7 @@ enum Verb {
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
+    Ima(ima::Args),
     #[command(subcommand)]
     Audit(audit::Verb),
     Status(status::Args),
@@ -108,6 +111,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
+        Verb::Ima(args) => ima::run(args),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),

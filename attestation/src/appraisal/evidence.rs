@@ -6,7 +6,8 @@ use crate::{
     ClockInfo, CodeMeasurement, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Report,
     ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
     appraisal::{
-        quote::{QUOTE_CHECKS, check_quote},
+        ima::check_ima,
+        quote::{QUOTE_CHECKS, check_quote, vouched_for},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
     audit::{Checkpoint, CoveredReceipts, Origin, VerifiedCheckpoint},
@@ -80,7 +81,7 @@ pub fn appraise(
     check_freshness(&mut list, evidence, expectations);
     check_code(&mut list, checked);
     list.not_applicable("event_log", "not appraised by this version");
-    list.not_applicable("ima", "not appraised by this version");
+    check_measurements(&mut list, evidence);
     list.verdict()
 }
 
@@ -239,6 +240,18 @@ fn check_freshness(list: &mut Checklist, evidence: &Evidence, expectations: &Exp
         Err(format!("expected the nonce {}, found {}", expectations.nonce, evidence.nonce))
     };
     list.record("evidence.nonce", result);
+}
+
+/// The kernel's list, by the values that the quote vouches for; without such values it is not reached.
+fn check_measurements(list: &mut Checklist, evidence: &Evidence) {
+    match &evidence.ima_log {
+        None => list.not_applicable("ima", "no measurement list in the evidence"),
+        Some(log) => {
+            if vouched_for(list) {
+                check_ima(list, &log.0, &evidence.quote.pcrs);
+            }
+        }
+    }
 }
 
 fn check_code(list: &mut Checklist, manifest: &Manifest) {

@@ -2,5 +2,6 @@
 
 pub(crate) mod clock;
 pub(crate) mod evidence;
+pub(crate) mod ima;
 pub(crate) mod quote;
 pub(crate) mod verdict;

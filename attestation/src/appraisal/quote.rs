@@ -93,6 +93,11 @@ pub(crate) fn check_quote(
     Some(Attested { state, clock: *quote.clock(), firmware: quote.firmware_version() })
 }
 
+/// Whether the values beside a quote are those that its key signed.
+pub(crate) fn vouched_for(list: &Checklist) -> bool {
+    ["signature.valid", "quote.well_formed", "pcr.values", "pcr.digest"].iter().all(|name| list.passed(name))
+}
+
 /// Magic, type and form, each only after the one before.
 fn check_form(list: &mut Checklist, attest: &[u8]) -> Option<Quote> {
     let parsed = Quote::parse(attest);

@@ -11,6 +11,7 @@ pub mod approval;
 pub mod audit;
 pub mod enclave;
 mod golden;
+pub mod ima;
 pub mod messages;
 pub mod payload;
 mod round_trip;
@@ -37,6 +38,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("evm_payload", payload::evm),
     ("frames", stream::frames),
     ("handshake", stream::handshake),
+    ("ima", ima::list),
     ("key_path", messages::key_path),
     ("manifest", approval::manifest),
     ("manifest_approval", approval::manifest_approval),

@@ -4,6 +4,7 @@
 
 #[path = "../../../../attestation/tests/fake/mod.rs"]
 mod fake;
+mod ima;
 mod messages;
 mod payloads;
 mod rules;
@@ -29,6 +30,7 @@ fn main() {
     values(&scene);
     streams();
     enclave_files(&scene);
+    ima::save_all();
     messages::save_all(&scene);
     payloads::save_all();
     rules::save_all();
