@@ -19,6 +19,7 @@ pub mod ima;
 mod manifest;
 mod nonce;
 mod pcr;
+mod pcr_file;
 mod public_key;
 mod quote_evidence;
 mod receipt;
@@ -29,6 +30,7 @@ mod tpm;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use appraisal::{
+    bare_quote::{BareAppraisal, BareQuote, appraise_bare_quote},
     evidence::{Expectations, appraise},
     ima::appraise_ima,
     quote::{Attested, QuoteAppraisal, appraise_quote},
@@ -55,6 +57,7 @@ pub use manifest::{
 };
 pub use nonce::{Nonce, NonceError};
 pub use pcr::{HashAlgorithm, PcrBank, PcrError, PcrIndex, PcrValues};
+pub use pcr_file::{PcrFile, PcrFileError};
 pub use public_key::{BadSignature, KeyId, KeyIdError, PublicKey, PublicKeyError};
 pub use quote_evidence::QuoteEvidence;
 pub use receipt::{Receipt, ReceiptError, SignedReceipt, verify_chain};
@@ -66,6 +69,8 @@ pub use tpm::{
     name::TpmName,
     public_area::{KeyScheme, PublicArea, PublicAreaError, TpmKey},
     quote::{Quote, QuoteError},
+    quoting_key::QuotingKey,
     selection::{PcrSelection, SelectedBank, SelectionError},
     signature::{SignatureError, SignatureKind, SignatureScheme, TpmSignature, TpmSignatureError},
+    spki::SpkiError,
 };

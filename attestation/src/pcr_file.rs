@@ -58,7 +58,7 @@ impl PcrFile {
             return Ok(Self::Named(values));
         }
         // The shortest values have 20 bytes; all lengths are multiples of 4.
-        if bytes.len() % 4 == 0 && bytes.len() >= PcrBank::Sha1.digest_len() {
+        if bytes.len().is_multiple_of(4) && bytes.len() >= PcrBank::Sha1.digest_len() {
             Ok(Self::Unnamed(bytes.to_vec()))
         } else {
             Err(PcrFileError::Unknown)
@@ -128,7 +128,10 @@ fn serialized(bytes: &[u8]) -> Result<Option<PcrValues>, PcrFileError> {
         let bytes: [u8; 4] = head[at..at + 4].try_into().expect("four bytes were taken");
         usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX)
     };
-    if lists.len() % LIST_LEN != 0 || count(0) > BANKS || count(HEAD_LEN - 4) != lists.len() / LIST_LEN {
+    if !lists.len().is_multiple_of(LIST_LEN)
+        || count(0) > BANKS
+        || count(HEAD_LEN - 4) != lists.len() / LIST_LEN
+    {
         return Ok(None);
     }
     let banks: Result<Vec<SelectedBank>, PcrFileError> =
@@ -175,7 +178,11 @@ fn named_by(banks: &[SelectedBank], bytes: &[u8]) -> Result<PcrValues, PcrFileEr
             rest = behind;
         }
     }
-    if bytes.len() == expected { Ok(values) } else { Err(PcrFileError::Values { expected, found: bytes.len() }) }
+    if bytes.len() == expected {
+        Ok(values)
+    } else {
+        Err(PcrFileError::Values { expected, found: bytes.len() })
+    }
 }
 
 /// Why a file tells no values.

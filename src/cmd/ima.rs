@@ -43,7 +43,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     let Args { file, pcrs } = args;
-    let values = pcrs.as_deref().map(pcr_file::read_json).transpose()?;
+    let values = pcrs.as_deref().map(pcr_file::read_named).transpose()?;
     let bytes = files::read_log(&file, "a measurement list", ImaList::BYTES_MAX)?;
     let list = ImaList::parse(&bytes).map_err(|error| {
         Failure::unusable(

@@ -15,6 +15,7 @@ mod manifest;
 mod nonces;
 mod pcr_file;
 mod policy;
+mod quote;
 mod reservation;
 mod sign;
 mod status;
@@ -70,6 +71,8 @@ enum Verb {
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Quote(quote::Verb),
     Ima(ima::Args),
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -111,6 +114,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Key(args) => key::run(args, &context),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
+        Verb::Quote(verb) => quote::run(verb),
         Verb::Ima(args) => ima::run(args),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),

@@ -81,8 +81,9 @@ pub(crate) fn check_values(
     hash: Result<HashAlgorithm, SignatureError>,
 ) {
     let exact = quote.selection().check_values(values);
-    let exact =
-        exact.map(|()| format!("{} values, one for each quoted PCR", values.len())).map_err(|e| e.to_string());
+    let exact = exact
+        .map(|()| format!("{} values, one for each quoted PCR", values.len()))
+        .map_err(|e| e.to_string());
     list.record("pcr.values", exact);
     let hash = match hash {
         Ok(hash) => hash,

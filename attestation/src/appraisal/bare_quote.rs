@@ -72,7 +72,9 @@ pub fn appraise_bare_quote(bare: BareQuote<'_>) -> BareAppraisal {
     let digest = quote.as_ref().map(Quote::pcr_digest);
     let signature = key.read_signature(attest, digest, signature);
     match &signature {
-        Ok(signature) => check_signature(&mut list, signature, key.verify(attest, signature), "the given key"),
+        Ok(signature) => {
+            check_signature(&mut list, signature, key.verify(attest, signature), "the given key")
+        }
         Err(error) => list.record("signature.scheme", Err(error.clone())),
     }
     let mut values = None;
@@ -105,7 +107,8 @@ fn check_key(list: &mut Checklist, key: &QuotingKey, trusted: bool) {
         (Ok(()), QuotingKey::Bare(_)) if trusted => {
             list.not_applicable("ak.attributes", "a key without attributes, said to be a TPM's own");
             list.warn(
-                "that only a TPM signs by this key, and only what it made itself, was taken on trust".to_owned(),
+                "that only a TPM signs by this key, and only what it made itself, was taken on trust"
+                    .to_owned(),
             );
         }
         (Ok(()), QuotingKey::Bare(_)) => {
@@ -223,7 +226,9 @@ fn conclude(mut list: Checklist, quote: Option<Quote>, values: Option<PcrValues>
         return BareAppraisal { verdict, quote: None, pcrs: PcrValues::new() };
     }
     let mut pcrs = PcrValues::new();
-    for (bank, index, value) in values.iter().flat_map(PcrValues::iter).filter(|(_, index, _)| !index.resettable()) {
+    for (bank, index, value) in
+        values.iter().flat_map(PcrValues::iter).filter(|(_, index, _)| !index.resettable())
+    {
         pcrs.insert(bank, index, value.to_vec()).expect("each comes once from a set of values");
     }
     BareAppraisal { verdict, quote, pcrs }

@@ -6,8 +6,9 @@ use crate::{
     ClockInfo, CodeMeasurement, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Report,
     ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
     appraisal::{
-        ima::check_ima,
-        quote::{QUOTE_CHECKS, check_quote, vouched_for},
+        any_quote::vouched_for,
+        ima::{Coverage, check_ima},
+        quote::{QUOTE_CHECKS, check_quote},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
     audit::{Checkpoint, CoveredReceipts, Origin, VerifiedCheckpoint},
@@ -248,7 +249,7 @@ fn check_measurements(list: &mut Checklist, evidence: &Evidence) {
         None => list.not_applicable("ima", "no measurement list in the evidence"),
         Some(log) => {
             if vouched_for(list) {
-                check_ima(list, &log.0, &evidence.quote.pcrs);
+                check_ima(list, &log.0, &evidence.quote.pcrs, Coverage::AsQuoted);
             }
         }
     }

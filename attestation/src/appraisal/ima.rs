@@ -32,8 +32,17 @@ pub fn appraise_ima(log: &ImaList<'_>, values: &PcrValues) -> Verdict {
     list.verdict()
 }
 
+/// What a quote must cover for its list to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coverage {
+    /// PCR 10: somebody asks for this list to be checked.
+    Pcr10,
+    /// Whatever it covers; the verdict says what is tied to it and what is not.
+    AsQuoted,
+}
+
 /// Makes the one check `ima` of a quote's list. `values` are those that the quote vouches for.
-pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues) {
+pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues, coverage: Coverage) {
     let log = match ImaList::parse(log) {
         Ok(log) => log,
         Err(error) => return list.record("ima", Err(error.to_string())),
@@ -42,9 +51,12 @@ pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues) {
     let mut untied = Vec::new();
     let mut keep = |result: Result<String, String>| result.map(|detail| details.push(detail));
     let result = keep(template_digests(&log))
-        .and_then(|()| match pcr10(&log, values) {
-            Some(result) => keep(result),
-            None => {
+        .and_then(|()| match (pcr10(&log, values), coverage) {
+            (Some(result), _) => keep(result),
+            (None, Coverage::Pcr10) => {
+                Err("expected a quote over PCR 10 and its value, found none".to_owned())
+            }
+            (None, Coverage::AsQuoted) => {
                 untied.push("the quote does not cover PCR 10, so nothing vouches for this list".to_owned());
                 Ok(())
             }

@@ -1,5 +1,7 @@
 //! Appraisal: evidence in, a verdict of named checks out. Pure: the time and what is expected are parameters.
 
+pub(crate) mod any_quote;
+pub(crate) mod bare_quote;
 pub(crate) mod clock;
 pub(crate) mod evidence;
 pub(crate) mod ima;

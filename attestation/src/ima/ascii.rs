@@ -10,13 +10,14 @@ use super::{
     entry::{Entry, Place},
     error::{EntryFault, ImaError},
     list::ImaList,
-    template::{self, FieldKind, LEGACY, Text},
+    template::{self, FieldKind, LEGACY, Templates, Text},
 };
 
 /// Reads every line; the last may lack its line feed.
 pub(super) fn parse(bytes: &[u8]) -> Result<(PcrBank, Vec<Entry<'_>>), ImaError> {
     let text = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     let mut bank = None;
+    let mut templates = Templates::default();
     let mut entries = Vec::new();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let place = Place::Line(number);
@@ -24,22 +25,27 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(PcrBank, Vec<Entry<'_>>), ImaError>
             return Err(ImaError::TooMany { place });
         }
         let fault = |fault| ImaError::Entry { place, fault };
-        let entry = line_entry(line, place, bank).map_err(fault)?;
+        let entry = line_entry(line, place, bank, &mut templates).map_err(fault)?;
         bank = PcrBank::ALL.into_iter().find(|bank| bank.digest_len() == entry.digest.len());
         entries.push(entry);
     }
     Ok((bank.unwrap_or(PcrBank::Sha1), entries))
 }
 
-fn line_entry(line: &[u8], place: Place, bank: Option<PcrBank>) -> Result<Entry<'_>, EntryFault> {
+fn line_entry<'a>(
+    line: &'a [u8],
+    place: Place,
+    bank: Option<PcrBank>,
+    templates: &mut Templates<'a>,
+) -> Result<Entry<'a>, EntryFault> {
     let (pcr, rest) = column(line.strip_prefix(b" ").unwrap_or(line), "a template digest")?;
     let pcr = pcr_index(pcr)?;
     let (digest, rest) = column(rest, "a template's name")?;
     let digest = template_digest(digest, bank)?;
     let (name, rest) = column(rest, "the template's fields")?;
     let template = printable(name)?;
-    let data = match template::fields_of(template) {
-        Some(kinds) => Some(Cow::Owned(data_of(template, &kinds, rest)?)),
+    let data = match templates.fields_of(template) {
+        Some(kinds) => Some(Cow::Owned(data_of(template, kinds, rest)?)),
         None => None,
     };
     Ok(Entry { place, pcr, digest: Cow::Owned(digest), template, data, intact: None })
@@ -59,25 +65,35 @@ fn pcr_index(text: &[u8]) -> Result<PcrIndex, EntryFault> {
 
 /// The first one's length tells the bank; all others have the same.
 fn template_digest(text: &[u8], bank: Option<PcrBank>) -> Result<Vec<u8>, EntryFault> {
-    let banks = bank.map_or(PcrBank::ALL.to_vec(), |bank| vec![bank]);
-    let expected: Vec<String> = banks.iter().map(|bank| (bank.digest_len() * 2).to_string()).collect();
-    let fault = || EntryFault::Digest { expected: expected.join(", "), found: excerpt(text) };
-    let bytes = hex::decode(text).map_err(|_| fault())?;
-    if banks.iter().any(|bank| bank.digest_len() == bytes.len()) { Ok(bytes) } else { Err(fault()) }
+    let fits = |other: &PcrBank| bank.is_none_or(|bank| bank == *other);
+    let fault = || {
+        let lengths = PcrBank::ALL.into_iter().filter(fits).map(|bank| (bank.digest_len() * 2).to_string());
+        EntryFault::Digest { expected: lengths.collect::<Vec<_>>().join(", "), found: excerpt(text) }
+    };
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    append_hex(&mut bytes, text).ok_or_else(fault)?;
+    let known = PcrBank::ALL.iter().filter(|bank| fits(bank)).any(|bank| bank.digest_len() == bytes.len());
+    if known { Ok(bytes) } else { Err(fault()) }
 }
 
 /// The fields as the binary list has them.
 fn data_of(template: &str, kinds: &[FieldKind], text: &[u8]) -> Result<Vec<u8>, EntryFault> {
-    let mut data = Vec::with_capacity(text.len());
+    // Each field is shorter as bytes, but for its length and a NUL.
+    let mut data = Vec::with_capacity(text.len() / 2 + kinds.len() * 8);
     for (kind, column) in kinds.iter().zip(columns(kinds, text)?) {
-        let value = value_of(template, *kind, column)?;
-        if template != LEGACY || *kind != FieldKind::Digest {
-            let fault = || EntryFault::Field { field: kind.name(), found: "more than 4 GiB".to_owned() };
-            data.extend(u32::try_from(value.len()).map_err(|_| fault())?.to_le_bytes());
+        let sized = template != LEGACY || *kind != FieldKind::Digest;
+        let begin = data.len();
+        if sized {
+            data.extend([0; 4]);
         }
-        data.extend(value);
+        let value = data.len();
+        append_value(&mut data, template, *kind, column)?;
+        if sized {
+            let length = u32::try_from(data.len() - value).expect("a list has at most 64 MiB");
+            data[begin..value].copy_from_slice(&length.to_le_bytes());
+        }
     }
-    template::split(template, kinds, &data)?;
+    template::check(template, kinds, &data)?;
     Ok(data)
 }
 
@@ -104,30 +120,57 @@ fn columns<'a>(kinds: &[FieldKind], text: &'a [u8]) -> Result<Vec<&'a [u8]>, Ent
     Ok(columns)
 }
 
-fn value_of(template: &str, kind: FieldKind, text: &[u8]) -> Result<Vec<u8>, EntryFault> {
+fn append_value(data: &mut Vec<u8>, template: &str, kind: FieldKind, text: &[u8]) -> Result<(), EntryFault> {
     let fault = || EntryFault::Field { field: kind.name(), found: format!("{:?}", excerpt(text)) };
     if text.is_empty() {
-        return if kind.is_name() { Err(fault()) } else { Ok(Vec::new()) };
+        return if kind.is_name() { Err(fault()) } else { Ok(()) };
     }
     match kind.text() {
-        Text::Hex => hex::decode(text).map_err(|_| fault()),
-        Text::Name if template == LEGACY => Ok(text.to_vec()),
-        Text::Name => Ok([text, &[0]].concat()),
+        Text::Hex => append_hex(data, text).ok_or_else(fault)?,
+        Text::Name if template == LEGACY => data.extend_from_slice(text),
+        Text::Name => {
+            data.extend_from_slice(text);
+            data.push(0);
+        }
         Text::Digest => {
             // What stands before the last colon is kept with it, and a NUL goes between.
             let colon = text.iter().rposition(|byte| *byte == b':');
             let (algorithm, digits) = text.split_at(colon.map_or(0, |colon| colon + 1));
-            let digest = hex::decode(digits).map_err(|_| fault())?;
-            let separator: &[u8] = if algorithm.is_empty() { &[] } else { &[0] };
-            Ok([algorithm, separator, &digest].concat())
+            data.extend_from_slice(algorithm);
+            if !algorithm.is_empty() {
+                data.push(0);
+            }
+            append_hex(data, digits).ok_or_else(fault)?;
         }
         Text::Number(length) => {
             let plain = text.iter().all(u8::is_ascii_digit) && (text == b"0" || text[0] != b'0');
             let number = std::str::from_utf8(text).ok().filter(|_| plain);
             let number = number.and_then(|text| text.parse::<u32>().ok()).ok_or_else(fault)?.to_le_bytes();
             let (value, beyond) = number.split_at(length);
-            if beyond.iter().all(|byte| *byte == 0) { Ok(value.to_vec()) } else { Err(fault()) }
+            if beyond.iter().any(|byte| *byte != 0) {
+                return Err(fault());
+            }
+            data.extend_from_slice(value);
         }
+    }
+    Ok(())
+}
+
+/// Pairs of hex digits; the kernel writes lower-case ones.
+fn append_hex(data: &mut Vec<u8>, digits: &[u8]) -> Option<()> {
+    let (pairs, rest) = digits.as_chunks::<2>();
+    for [high, low] in pairs {
+        data.push(nibble(*high)? << 4 | nibble(*low)?);
+    }
+    rest.is_empty().then_some(())
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
     }
 }
 

@@ -8,13 +8,13 @@ use super::{
     entry::{Entry, Place},
     error::{EntryFault, ImaError},
     list::ImaList,
-    template::{self, LEGACY, LEGACY_DIGEST_LEN, NAME_MAX},
+    template::{self, LEGACY, LEGACY_DIGEST_LEN, NAME_MAX, Templates},
 };
 
 /// Reads every entry, and tells by the first one which bank's digests the list holds.
 pub(super) fn parse(bytes: &[u8]) -> Result<(PcrBank, Vec<Entry<'_>>), ImaError> {
     let bank = bank_of(bytes);
-    let mut reader = Reader { bytes, at: 0 };
+    let mut reader = Reader::new(bytes);
     let mut entries = Vec::new();
     while reader.at < bytes.len() {
         let place = Place::Offset(reader.at);
@@ -29,7 +29,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(PcrBank, Vec<Entry<'_>>), ImaError>
 /// Nothing in a list names its bank. The one whose digest the first entry has, else the first one by which it can be
 /// read, else SHA-1, which then says what is wrong.
 fn bank_of(bytes: &[u8]) -> PcrBank {
-    let first = |bank: PcrBank| Reader { bytes, at: 0 }.entry(bank).ok();
+    let first = |bank: PcrBank| Reader::new(bytes).entry(bank).ok();
     let fits = |bank: &PcrBank| {
         let hash = first(*bank).and_then(|entry| Some((entry.hash(*bank)?, entry)));
         hash.is_some_and(|(hash, entry)| hash.as_bytes() == &*entry.digest)
@@ -42,9 +42,14 @@ fn bank_of(bytes: &[u8]) -> PcrBank {
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
+    templates: Templates<'a>,
 }
 
 impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, templates: Templates::default() }
+    }
+
     fn entry(&mut self, bank: PcrBank) -> Result<Entry<'a>, EntryFault> {
         let place = Place::Offset(self.at);
         let pcr = self.number("a PCR")?;
@@ -55,8 +60,8 @@ impl<'a> Reader<'a> {
         let digest = Cow::Borrowed(self.take(bank.digest_len(), "a template digest")?);
         let template = self.template_name()?;
         let data = if template == LEGACY { self.legacy_data()? } else { self.sized("template data")? };
-        if let Some(kinds) = template::fields_of(template) {
-            template::split(template, &kinds, data)?;
+        if let Some(kinds) = self.templates.fields_of(template) {
+            template::check(template, kinds, data)?;
         }
         Ok(Entry { place, pcr, digest, template, data: Some(Cow::Borrowed(data)), intact: None })
     }

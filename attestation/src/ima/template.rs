@@ -168,20 +168,50 @@ pub(super) fn fields_of(name: &str) -> Option<Vec<FieldKind>> {
     format.split('|').map(|id| FieldKind::ALL.into_iter().find(|kind| kind.name() == id)).collect()
 }
 
+/// [`fields_of`], which remembers the newest answer: a list has long runs of one template.
+#[derive(Default)]
+pub(super) struct Templates<'a> {
+    newest: Option<(&'a str, Option<Vec<FieldKind>>)>,
+}
+
+impl<'a> Templates<'a> {
+    pub(super) fn fields_of(&mut self, name: &'a str) -> Option<&[FieldKind]> {
+        if self.newest.as_ref().is_none_or(|(newest, _)| *newest != name) {
+            self.newest = Some((name, fields_of(name)));
+        }
+        self.newest.as_ref().and_then(|(_, kinds)| kinds.as_deref())
+    }
+}
+
 /// Takes apart the data of a known template, all of them.
 pub(super) fn split<'a>(
     name: &str,
     kinds: &[FieldKind],
     data: &'a [u8],
 ) -> Result<Vec<Field<'a>>, EntryFault> {
-    let mut rest = data;
     let mut fields = Vec::with_capacity(kinds.len());
+    walk(name, kinds, data, |field| fields.push(field))?;
+    Ok(fields)
+}
+
+/// Checks that the data of a known template are exactly its fields.
+pub(super) fn check(name: &str, kinds: &[FieldKind], data: &[u8]) -> Result<(), EntryFault> {
+    walk(name, kinds, data, |_| ())
+}
+
+fn walk<'a>(
+    name: &str,
+    kinds: &[FieldKind],
+    data: &'a [u8],
+    mut each: impl FnMut(Field<'a>),
+) -> Result<(), EntryFault> {
+    let mut rest = data;
     for &kind in kinds {
         let length = if name == LEGACY && kind == FieldKind::Digest {
             LEGACY_DIGEST_LEN
         } else {
-            let fault = EntryFault::Field { field: kind.name(), found: "no length".to_owned() };
-            let (length, behind) = rest.split_first_chunk::<LENGTH_LEN>().ok_or(fault)?;
+            let fault = || EntryFault::Field { field: kind.name(), found: "no length".to_owned() };
+            let (length, behind) = rest.split_first_chunk::<LENGTH_LEN>().ok_or_else(fault)?;
             rest = behind;
             usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX)
         };
@@ -191,9 +221,9 @@ pub(super) fn split<'a>(
         };
         rest = behind;
         check_value(name, kind, value)?;
-        fields.push(Field { kind, value });
+        each(Field { kind, value });
     }
-    if rest.is_empty() { Ok(fields) } else { Err(EntryFault::TrailingBytes { found: rest.len() }) }
+    if rest.is_empty() { Ok(()) } else { Err(EntryFault::TrailingBytes { found: rest.len() }) }
 }
 
 fn check_value(name: &str, kind: FieldKind, value: &[u8]) -> Result<(), EntryFault> {

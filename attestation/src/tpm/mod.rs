@@ -4,5 +4,7 @@ pub(crate) mod key_check;
 pub(crate) mod name;
 pub(crate) mod public_area;
 pub(crate) mod quote;
+pub(crate) mod quoting_key;
 pub(crate) mod selection;
 pub(crate) mod signature;
+pub(crate) mod spki;

@@ -1,6 +1,9 @@
 //! Public keys as everybody else writes them (RFC 5280, SubjectPublicKeyInfo).
 
-use p256::pkcs8::{DecodePublicKey, EncodePublicKey};
+use p256::{
+    elliptic_curve::sec1::ToSec1Point,
+    pkcs8::{DecodePublicKey, EncodePublicKey},
+};
 use rsa::{BoxedUint, RsaPublicKey, traits::PublicKeyParts};
 use thiserror::Error;
 
@@ -29,10 +32,11 @@ impl TpmKey {
             return Ok(p384_key(x, y)?);
         }
         let key = RsaPublicKey::from_public_key_der(bytes).map_err(|_| SpkiError::Unknown)?;
-        let padded = key.n().to_be_bytes();
-        let first = padded.iter().position(|byte| *byte != 0).unwrap_or(padded.len());
-        let modulus = &padded[first..];
-        let exponent = u64::try_from(key.e()).ok().and_then(|exponent| u32::try_from(exponent).ok());
+        let (modulus, exponent) = (key.n().to_be_bytes(), key.e().to_be_bytes());
+        let (modulus, exponent) = (without_zeros(&modulus), without_zeros(&exponent));
+        let exponent = exponent
+            .iter()
+            .try_fold(0_u32, |number, byte| Some(number.checked_mul(1 << 8)? | u32::from(*byte)));
         let exponent = exponent.ok_or(SpkiError::Unknown)?;
         let bits = u16::try_from(modulus.len() * 8).map_err(|_| SpkiError::Unknown)?;
         Ok(rsa_key(bits, modulus, exponent)?)
@@ -55,6 +59,11 @@ impl TpmKey {
         };
         Some(document.into_vec())
     }
+}
+
+fn without_zeros(number: &[u8]) -> &[u8] {
+    let first = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    &number[first..]
 }
 
 /// The coordinates of an uncompressed point (SEC1, section 2.3.3).
