@@ -14,6 +14,7 @@ mod clock;
 mod digest;
 mod dsse;
 mod encoding;
+pub mod event_log;
 mod evidence;
 pub mod ima;
 mod manifest;

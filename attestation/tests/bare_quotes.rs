@@ -16,7 +16,7 @@ use sealstone_attestation::{
 };
 
 /// Every check, in order; a verdict names all of them, always.
-const CHECKS: [&str; 13] = [
+const CHECKS: [&str; 14] = [
     "quote.magic",
     "quote.type",
     "quote.well_formed",
@@ -29,6 +29,7 @@ const CHECKS: [&str; 13] = [
     "selection.sha2",
     "pcr.values",
     "pcr.digest",
+    "event_log",
     "ima",
 ];
 
@@ -54,6 +55,7 @@ fn bare<'a>(evidence: &'a QuoteEvidence, key: &'a QuotingKey) -> BareQuote<'a> {
         key_trusted: false,
         nonce: &NONCE,
         pcrs: named(&evidence.pcrs),
+        event_log: None,
         ima: None,
     }
 }
@@ -401,6 +403,27 @@ fn a_measurement_list_needs_a_quote_of_pcr_10_and_its_value() {
     assert_eq!(appraisal.verdict.check("ima").unwrap().result, Outcome::Failed);
 }
 
+/// A log of one event, the separator of PCR 7 (`TCG_PCR_EVENT` in SHA-1), and no more.
+#[test]
+fn an_event_log_must_explain_the_quoted_values() {
+    let machine = machine();
+    let key = area(&machine);
+    let evidence = machine.quote(&NONCE);
+    for log in [&b""[..], b"log", &[0; 64]] {
+        let appraisal = appraise_bare_quote(BareQuote { event_log: Some(log), ..bare(&evidence, &key) });
+        refused(&appraisal, "event_log");
+    }
+    let without = BareQuote { event_log: Some(b"log"), pcrs: None, ..bare(&evidence, &key) };
+    refused(&appraise_bare_quote(without), "event_log");
+    let sha1 =
+        [&7_u32.to_le_bytes()[..], &4_u32.to_le_bytes(), &digest(SHA1, &[0; 4]), &[4, 0, 0, 0, 0, 0, 0, 0]]
+            .concat();
+    let appraisal = appraise_bare_quote(BareQuote { event_log: Some(&sha1), ..bare(&evidence, &key) });
+    refused(&appraisal, "event_log");
+    let detail = &appraisal.verdict.check("event_log").unwrap().detail;
+    assert!(detail.contains("expected"), "{detail}");
+}
+
 #[test]
 fn public_keys_read_as_they_are_written_and_others_are_refused() {
     for (secret, scheme, hash) in kinds() {
@@ -495,7 +518,7 @@ proptest! {
             for attest in [&attest[..], &honest] {
                 let quote = BareQuote {
                     attest, signature: &signature, key: &key, key_trusted: true, nonce: &NONCE,
-                    pcrs: pcrs.clone(), ima: Some(&values),
+                    pcrs: pcrs.clone(), event_log: None, ima: Some(&values),
                 };
                 prop_assert!(!appraise_bare_quote(quote).verdict.accepted());
             }

@@ -132,6 +132,7 @@ fn appraised(entry: &Indexed, file: &Normalized) {
             key_trusted,
             nonce,
             pcrs: Some(PcrFile::Named(file.pcrs.clone())),
+            event_log: None,
             ima: None,
         })
         .verdict

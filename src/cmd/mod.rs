@@ -7,6 +7,7 @@ mod audit;
 mod authority;
 mod channel;
 mod doctor;
+mod eventlog;
 mod ima;
 mod init;
 mod key;
@@ -73,6 +74,7 @@ enum Verb {
     Verify(verify::Args),
     #[command(subcommand)]
     Quote(quote::Verb),
+    Eventlog(eventlog::Args),
     Ima(ima::Args),
     #[command(subcommand)]
     Audit(audit::Verb),
@@ -115,6 +117,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
         Verb::Quote(verb) => quote::run(verb),
+        Verb::Eventlog(args) => eventlog::run(&args),
         Verb::Ima(args) => ima::run(args),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use sealstone_attestation::event_log::EventLog;
 use sealstone_attestation::ima::ImaList;
 use sealstone_attestation::{
     BareAppraisal, BareQuote, PublicArea, Quote, QuotingKey, TpmKey, appraise_bare_quote,
@@ -60,6 +61,9 @@ pub(super) struct VerifyArgs {
     /// Values of exactly the quoted PCRs: JSON, or what tpm2_quote -o wrote
     #[arg(long, value_name = "FILE")]
     pcrs: Option<PathBuf>,
+    /// The firmware's event log, which must explain the values of --pcrs
+    #[arg(long, value_name = "FILE")]
+    eventlog: Option<PathBuf>,
     /// The kernel's measurement list, which must lead to the quoted PCR 10
     #[arg(long, value_name = "FILE")]
     ima: Option<PathBuf>,
@@ -72,7 +76,7 @@ pub(super) fn run(verb: Verb) -> Result<Answer, Failure> {
 }
 
 fn verify(args: VerifyArgs) -> Result<Answer, Failure> {
-    let VerifyArgs { attest, signature, ak, ak_trusted, nonce, pcrs, ima } = args;
+    let VerifyArgs { attest, signature, ak, ak_trusted, nonce, pcrs, eventlog, ima } = args;
     let nonce = hex::decode(&nonce).map_err(|error| {
         Failure::unusable(
             "NONCE",
@@ -84,6 +88,9 @@ fn verify(args: VerifyArgs) -> Result<Answer, Failure> {
     let signature = files::read(&signature, "a signature", STRUCTURE_MAX)?;
     let key = read_key(&ak)?;
     let pcrs = pcrs.as_deref().map(pcr_file::read).transpose()?;
+    let log = "an event log";
+    let event_log =
+        eventlog.as_deref().map(|path| files::read_log(path, log, EventLog::BYTES_MAX)).transpose()?;
     let list = "a measurement list";
     let ima = ima.as_deref().map(|path| files::read_log(path, list, ImaList::BYTES_MAX)).transpose()?;
     let appraisal = appraise_bare_quote(BareQuote {
@@ -93,6 +100,7 @@ fn verify(args: VerifyArgs) -> Result<Answer, Failure> {
         key_trusted: ak_trusted,
         nonce: &nonce,
         pcrs,
+        event_log: event_log.as_deref(),
         ima: ima.as_deref(),
     });
     let accepted = appraisal.verdict.accepted();

@@ -123,13 +123,21 @@ async fn a_node_is_provisioned_attests_and_follows_its_machine_only_with_approva
     assert_eq!(node.fake.state().attests, attests);
 }
 
+/// The log of a machine that measured nothing, in the crypto-agile format with a SHA-256 bank: its header alone.
+fn log_of_nothing() -> Vec<u8> {
+    let header = b"Spec ID Event03\0\0\0\0\0\0\x02\0\x02\x01\0\0\0\x0b\0\x20\0\0";
+    let length = u32::try_from(header.len()).unwrap().to_le_bytes();
+    [&[0, 0, 0, 0, 3, 0, 0, 0][..], &[0; 20], &length, header].concat()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn evidence_is_accepted_by_an_auditor_and_only_for_their_nonce() {
     let (node, envelope) = Node::provisioned(LONG).await;
-    std::fs::write(node.swtpm.directory.path().join("event_log"), b"log").unwrap();
+    let log = log_of_nothing();
+    std::fs::write(node.swtpm.directory.path().join("event_log"), &log).unwrap();
     let nonce: Nonce = "00112233445566778899aabbccddeeff".parse().unwrap();
     let taken = node.attestor.evidence(nonce.clone()).await.unwrap();
-    assert_eq!(taken.event_log.as_ref().map(|log| log.0.as_slice()), Some(b"log".as_slice()));
+    assert_eq!(taken.event_log.as_ref().map(|log| log.0.as_slice()), Some(log.as_slice()));
     assert_eq!(taken.ima_log, None, "this machine has none");
 
     let evidence = Evidence::parse(&taken.to_json()).unwrap();

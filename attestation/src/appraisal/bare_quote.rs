@@ -4,13 +4,14 @@ use crate::{
     Nonce, PcrFile, PcrIndex, PcrValues, Quote, QuotingKey, SignatureError, TpmSignature, Verdict,
     appraisal::{
         any_quote::{check_form, check_not_empty, check_signature, check_values, vouched_for},
+        event_log::check_given_log,
         ima::{Coverage, check_ima},
         verdict::{CheckSpec, Checklist, if_asked, mandatory},
     },
 };
 
 /// Every check of a bare quote, in order.
-static BARE_QUOTE_CHECKS: [CheckSpec; 13] = [
+static BARE_QUOTE_CHECKS: [CheckSpec; 14] = [
     mandatory("quote.magic"),
     mandatory("quote.type"),
     mandatory("quote.well_formed"),
@@ -23,6 +24,7 @@ static BARE_QUOTE_CHECKS: [CheckSpec; 13] = [
     mandatory("selection.sha2"),
     if_asked("pcr.values"),
     if_asked("pcr.digest"),
+    if_asked("event_log"),
     if_asked("ima"),
 ];
 
@@ -44,6 +46,8 @@ pub struct BareQuote<'a> {
     pub nonce: &'a [u8],
     /// Values of the quoted PCRs, if any are given; they must then be exactly those.
     pub pcrs: Option<PcrFile>,
+    /// The firmware's log, if one is given; it must then explain the values, which are needed for it.
+    pub event_log: Option<&'a [u8]>,
     /// The kernel's measurement list, if one is given; the quote must then cover PCR 10.
     pub ima: Option<&'a [u8]>,
 }
@@ -64,7 +68,7 @@ pub struct BareAppraisal {
 /// Appraises a quote by the key and the nonce of whoever asks. Whether the values are good ones is left to them.
 #[must_use]
 pub fn appraise_bare_quote(bare: BareQuote<'_>) -> BareAppraisal {
-    let BareQuote { attest, signature, key, key_trusted, nonce, pcrs, ima } = bare;
+    let BareQuote { attest, signature, key, key_trusted, nonce, pcrs, event_log, ima } = bare;
     let mut list = Checklist::new(&[&BARE_QUOTE_CHECKS]);
     let attest = without_length(attest);
     check_key(&mut list, key, key_trusted);
@@ -85,6 +89,7 @@ pub fn appraise_bare_quote(bare: BareQuote<'_>) -> BareAppraisal {
         check_banks(&mut list, quote);
         values = check_given_values(&mut list, quote, pcrs, signature.as_ref().ok());
     }
+    check_log(&mut list, values.as_ref(), event_log);
     check_measurements(&mut list, values.as_ref(), ima);
     conclude(list, quote, values)
 }
@@ -190,6 +195,17 @@ fn check_given_values(
         Err(error) => {
             list.record("pcr.values", Err(error.to_string()));
             None
+        }
+    }
+}
+
+fn check_log(list: &mut Checklist, values: Option<&PcrValues>, log: Option<&[u8]>) {
+    match (log, values) {
+        (None, _) => list.not_applicable("event_log", "no event log was given"),
+        (Some(log), Some(values)) => check_given_log(list, log, values),
+        (Some(_), None) => {
+            let error = "expected values of the quoted PCRs beside the event log, found none";
+            list.record("event_log", Err(error.to_owned()));
         }
     }
 }

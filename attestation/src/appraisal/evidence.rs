@@ -7,6 +7,7 @@ use crate::{
     ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
     appraisal::{
         any_quote::vouched_for,
+        event_log::check_event_log,
         ima::{Coverage, check_ima},
         quote::{QUOTE_CHECKS, check_quote},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
@@ -81,7 +82,8 @@ pub fn appraise(
     check_manifest(&mut list, evidence, manifest);
     check_freshness(&mut list, evidence, expectations);
     check_code(&mut list, checked);
-    list.not_applicable("event_log", "not appraised by this version");
+    let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
+    check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
     check_measurements(&mut list, evidence);
     list.verdict()
 }

@@ -85,7 +85,7 @@ pub fn bare_quote(bytes: &[u8]) -> bool {
     let Some((attest, bytes)) = sized(bytes) else { return false };
     let Some((signature, bytes)) = sized(bytes) else { return false };
     let Some((values, list)) = sized(bytes) else { return false };
-    let (golden, _) = &QUOTES[usize::from(choice & 0x7f) % QUOTES.len()];
+    let (golden, _) = &QUOTES[usize::from(choice & 0x3f) % QUOTES.len()];
     let key = if choice & 0x80 == 0 {
         QuotingKey::Area(golden.ak.clone())
     } else {
@@ -99,6 +99,7 @@ pub fn bare_quote(bytes: &[u8]) -> bool {
         key_trusted: true,
         nonce,
         pcrs: pcrs.clone(),
+        event_log: (choice & 0x40 != 0).then_some(list),
         ima: (!list.is_empty()).then_some(list),
     };
     let appraisal = appraise_bare_quote(quote(&[NONCE; 32]));

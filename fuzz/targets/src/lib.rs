@@ -10,6 +10,7 @@ pub mod appraisal;
 pub mod approval;
 pub mod audit;
 pub mod enclave;
+pub mod event_log;
 mod golden;
 pub mod ima;
 pub mod messages;
@@ -35,6 +36,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("channel", stream::channel),
     ("enclave_config", enclave::config),
     ("envelope", approval::envelope),
+    ("event_log", event_log::event_log),
     ("evidence", appraisal::evidence),
     ("evm_payload", payload::evm),
     ("frames", stream::frames),

@@ -2,6 +2,9 @@
 //! a format changes; the test of this crate says which seeds are not taken any more.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../../../../attestation/tests/event_log/builder.rs"]
+mod builder;
+mod event_log;
 #[path = "../../../../attestation/tests/fake/mod.rs"]
 mod fake;
 mod ima;
@@ -35,6 +38,7 @@ fn main() {
     payloads::save_all();
     rules::save_all();
     tpm::save_all();
+    event_log::save_all();
 }
 
 pub(crate) fn save(target: &str, name: &str, bytes: impl AsRef<[u8]>) {

@@ -5,9 +5,9 @@ use sealstone_attestation::audit::{
     RecordKind,
 };
 use sealstone_attestation::{
-    Base64Bytes, Binding, BuildInfo, Envelope, Evidence, HexBytes, KeyId, ManifestDigest, ManifestDraft,
-    Nonce, Protection, Purpose, Receipt, Report, ReportDigest, RequestDigest, SessionId, Signature64,
-    SignedReceipt, UnixTime, statement,
+    Binding, BuildInfo, Envelope, Evidence, HexBytes, KeyId, ManifestDigest, ManifestDraft, Nonce,
+    Protection, Purpose, Receipt, Report, ReportDigest, RequestDigest, SessionId, Signature64, SignedReceipt,
+    UnixTime, statement,
 };
 use sealstone_wire::reply::{self, Phase};
 
@@ -119,7 +119,7 @@ impl Scene {
             manifest: Envelope::parse(manifest.envelope()).unwrap(),
             report: signed_report,
             checkpoint,
-            event_log: Some(Base64Bytes(b"log".to_vec())),
+            event_log: None,
             ima_log: None,
             taken_at: NOW,
         };

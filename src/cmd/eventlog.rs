@@ -1,0 +1,278 @@
+//! `sealstone eventlog`: read a measured-boot log, replay it, and say what it is worth.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use sealstone_attestation::PcrValues;
+use sealstone_attestation::event_log::{
+    BootText, Certificate, ComparedPcr, Comparison, Event, EventLog, Facts, Remark, SecureBoot,
+};
+use serde_json::{Value, json};
+use x509_cert::der::Decode;
+
+use crate::failure::{Failure, chain};
+use crate::files;
+use crate::output::{Answer, fields, json_of, shown};
+
+/// The PCRs of the firmware: a log explains them, or it is not the firmware's.
+const FIRMWARE_PCRS: u8 = 8;
+
+/// Read and replay a measured-boot event log
+///
+/// Prints what the PCRs must hold if the log is true, what the log says about the boot, and every finding: a rule that a
+/// log that nobody changed never breaks. A log alone proves nothing. With --pcrs it is compared with the values that a TPM
+/// gave, and refused (exit code 1) if it does not explain them or has findings.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+        sealstone eventlog /sys/kernel/security/tpm0/binary_bios_measurements\n  \
+        sealstone eventlog log.bin --pcrs quoted.json --json")]
+pub(super) struct Args {
+    /// The log, as the kernel gives it
+    file: PathBuf,
+    /// PCR values that a TPM gave, as JSON: {"sha256": {"0": "HEX"}}
+    #[arg(long, value_name = "JSON")]
+    pcrs: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
+    let bytes = files::read(&args.file, "an event log", EventLog::BYTES_MAX)?;
+    let log = EventLog::parse(&bytes).map_err(|error| {
+        Failure::unusable(
+            "EVENT_LOG",
+            format!("expected an event log in {}, found none: {error}", args.file.display()),
+            "give the log whole, as the kernel has it in /sys/kernel/security/tpm0/binary_bios_measurements",
+        )
+    })?;
+    let compared = match &args.pcrs {
+        Some(path) => Some(log.compare(&read_values(path)?)),
+        None => None,
+    };
+    let facts = log.facts();
+    let subjects = subjects(&facts);
+    let json = json_report(&log, &facts, &subjects, compared.as_deref());
+    let text = text_report(&log, &facts, &subjects, compared.as_deref());
+    Ok(match compared {
+        None => Answer::done(json, text),
+        Some(compared) => {
+            let accepted = log.findings().is_empty() && compared.iter().all(is_explained);
+            Answer::verdict(accepted, json, text)
+        }
+    })
+}
+
+fn read_values(path: &Path) -> Result<PcrValues, Failure> {
+    let values: PcrValues =
+        serde_json::from_str(&files::read_text(path, "PCR values")?).map_err(|error| {
+            Failure::unusable(
+                "PCR_VALUES",
+                format!("expected PCR values in {}, found: {}", path.display(), chain(&error)),
+                "give them by bank and PCR, such as {\"sha256\": {\"0\": \"HEX\"}}",
+            )
+        })?;
+    if values.is_empty() {
+        return Err(Failure::unusable(
+            "PCR_VALUES",
+            format!("expected at least one PCR value in {}, found none", path.display()),
+            "give the values that the TPM quoted: comparing with nothing proves nothing",
+        ));
+    }
+    Ok(values)
+}
+
+/// Whether a value is what the log says, or one that the firmware's log need not explain.
+fn is_explained(compared: &ComparedPcr) -> bool {
+    match compared.comparison {
+        Comparison::Matches | Comparison::Untouched => true,
+        Comparison::Unlogged => compared.pcr.get() >= FIRMWARE_PCRS,
+        _ => false,
+    }
+}
+
+/// Who the certificates of the log name, by fingerprint. Whoever made a certificate chose its name.
+fn subjects(facts: &Facts<'_>) -> BTreeMap<String, String> {
+    let keys = facts.keys.iter().flat_map(|database| &database.certificates);
+    let authorities = facts.authorities.iter().filter_map(|authority| authority.certificate.as_ref());
+    let named = keys.chain(authorities).filter_map(|Certificate { sha256, der, .. }| {
+        let certificate = x509_cert::Certificate::from_der(der).ok()?;
+        Some((sha256.to_string(), certificate.tbs_certificate().subject().to_string()))
+    });
+    named.collect()
+}
+
+fn json_report(
+    log: &EventLog<'_>,
+    facts: &Facts<'_>,
+    subjects: &BTreeMap<String, String>,
+    compared: Option<&[ComparedPcr]>,
+) -> Value {
+    let timeline: Vec<Value> = log
+        .events()
+        .iter()
+        .enumerate()
+        .map(|(number, event)| {
+            json!({
+                "event": number,
+                "offset": event.offset,
+                "pcr": event.pcr,
+                "type": event.kind,
+                "tie": event.tie.name(),
+                "after_separator": event.after_separator,
+                "description": event.describe(),
+            })
+        })
+        .collect();
+    let mut report = json!({
+        "format": log.format().name(),
+        "events": log.events().len(),
+        "banks": log.replay(),
+        "startup_locality": log.startup_locality(),
+        "findings": log.findings(),
+        "warnings": log.warnings(),
+        "padding": log.padding(),
+        "facts": facts,
+        "subjects": subjects,
+        "timeline": timeline,
+    });
+    if let Some(compared) = compared {
+        report["compared"] = json_of(&compared);
+        report["accepted"] = (log.findings().is_empty() && compared.iter().all(is_explained)).into();
+    }
+    report
+}
+
+fn text_report(
+    log: &EventLog<'_>,
+    facts: &Facts<'_>,
+    subjects: &BTreeMap<String, String>,
+    compared: Option<&[ComparedPcr]>,
+) -> String {
+    let banks: Vec<&str> = log.replay().banks().map(|bank| bank.name()).collect();
+    let mut rows = vec![
+        ("format", log.format().name().to_owned()),
+        ("events", log.events().len().to_string()),
+        ("banks", banks.join(", ")),
+        ("startup locality", log.startup_locality().to_string()),
+    ];
+    rows.extend(fact_rows(facts, subjects));
+    let mut text = fields(&rows);
+    text.push_str(
+        "\nevents (=: the digest covers the data; ~: it covers something that the data only describes)\n",
+    );
+    for (number, event) in log.events().iter().enumerate() {
+        text.push_str(&timeline_line(number, event));
+    }
+    text.push_str("\nreplayed values\n");
+    for (bank, pcr, value) in log.replay().iter() {
+        text.push_str(&format!("{bank} {pcr:>2} {}\n", hex::encode(value)));
+    }
+    push_remarks(&mut text, "warning", log.warnings());
+    push_remarks(&mut text, "FINDING", log.findings());
+    match compared {
+        None => text.push_str("\nnot compared with a TPM: give the values that it quoted with --pcrs\n"),
+        Some(compared) => push_compared(&mut text, log, compared),
+    }
+    text
+}
+
+/// What the log says about the boot. What no digest covers is marked.
+fn fact_rows(facts: &Facts<'_>, subjects: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
+    let mut rows = vec![(
+        "secure boot",
+        match &facts.secure_boot {
+            SecureBoot::On { event } => format!("on (event {event})"),
+            SecureBoot::Off { event } => format!("off (event {event})"),
+            SecureBoot::Unknown { reason } => format!("unknown: {reason}"),
+            _ => "unknown".to_owned(),
+        },
+    )];
+    let named = |certificate: &Certificate<'_>| {
+        let fingerprint = certificate.sha256.to_string();
+        let subject = subjects.get(&fingerprint).map_or("an unreadable name", String::as_str);
+        format!("{} (certificate {fingerprint})", shown(subject))
+    };
+    for database in &facts.keys {
+        let mut parts: Vec<String> = database.certificates.iter().map(named).collect();
+        if database.image_digests > 0 {
+            parts.push(format!("{} digests of images", database.image_digests));
+        }
+        if database.others > 0 {
+            parts.push(format!("{} other entries", database.others));
+        }
+        if parts.is_empty() {
+            parts.push("nothing".to_owned());
+        }
+        rows.push((database.variable, parts.join("; ")));
+    }
+    for authority in &facts.authorities {
+        let what = match (&authority.certificate, &authority.image_digest, &authority.text) {
+            (Some(certificate), _, _) => named(certificate),
+            (None, Some(digest), _) => format!("an image with the digest {digest}"),
+            (None, None, Some(text)) => shown(text),
+            (None, None, None) => "unreadable".to_owned(),
+        };
+        rows.push((
+            "authority",
+            format!("{}: {what} (event {})", shown(&authority.variable), authority.event),
+        ));
+    }
+    for image in &facts.images {
+        let what = if Some(image.event) == facts.boot_loader { "boot loader" } else { "image" };
+        let path = image.path.as_deref().unwrap_or("from where is not said");
+        rows.push((what, format!("~ {} (event {})", shown(path), image.event)));
+    }
+    let said = |text: &BootText| {
+        let mark = if text.vouched { "=" } else { "~" };
+        format!("{mark} {} ({}, event {})", shown(&text.text), text.source, text.event)
+    };
+    rows.extend(facts.kernels.iter().map(|text| ("kernel", said(text))));
+    rows.extend(facts.command_lines.iter().map(|text| ("command line", said(text))));
+    rows.extend(facts.stub_sections.iter().map(|text| ("kernel section", said(text))));
+    rows.extend(facts.loader.iter().map(|text| ("also measured", said(text))));
+    rows.extend(
+        facts
+            .shim
+            .iter()
+            .map(|variable| ("shim", format!("~ {} (event {})", shown(&variable.name), variable.event))),
+    );
+    rows
+}
+
+fn timeline_line(number: usize, event: &Event<'_>) -> String {
+    let pcr = event.pcr.map_or_else(|| "-".to_owned(), |pcr| pcr.to_string());
+    let mark = match event.tie.name() {
+        "broken" => "!",
+        "described" => "~",
+        "not_extended" => " ",
+        _ => "=",
+    };
+    let unverified = if mark == "!" { "unverified: " } else { "" };
+    format!("{number:>5} PCR {pcr:>2} {:<32} {mark} {unverified}{}\n", event.kind, shown(&event.describe()))
+}
+
+fn push_remarks(text: &mut String, kind: &str, remarks: &[Remark]) {
+    for remark in remarks {
+        let event = remark.event.map_or_else(String::new, |event| format!(" (event {event})"));
+        text.push_str(&format!("{kind} {}{event}: {}\n", remark.code, shown(&remark.detail)));
+    }
+}
+
+fn push_compared(text: &mut String, log: &EventLog<'_>, compared: &[ComparedPcr]) {
+    text.push_str("\ncompared with the given values\n");
+    for one in compared {
+        let result = match &one.comparison {
+            Comparison::Matches => "matches".to_owned(),
+            Comparison::Differs { after: Some(after), .. } => {
+                format!("DIFFERS: the value is reached after {after} of its events, the log runs ahead")
+            }
+            Comparison::Differs { after: None, .. } => "DIFFERS".to_owned(),
+            Comparison::Untouched => "never extended".to_owned(),
+            Comparison::Unlogged if is_explained(one) => "not in this log".to_owned(),
+            Comparison::Unlogged => "NOT IN THE LOG, though the firmware extended it".to_owned(),
+            Comparison::NoBank => "NO SUCH BANK in the log".to_owned(),
+            _ => "unknown".to_owned(),
+        };
+        text.push_str(&format!("{} {:>2} {result}\n", one.bank, one.pcr));
+    }
+    let accepted = log.findings().is_empty() && compared.iter().all(is_explained);
+    text.push_str(if accepted { "accepted\n" } else { "refused\n" });
+}
