@@ -62,6 +62,11 @@ impl Failure {
         self.exit
     }
 
+    /// Whether it is the failure of this code.
+    pub(crate) fn is_of(&self, code: &str) -> bool {
+        self.code == code
+    }
+
     /// Stable, for programs.
     #[cfg(test)]
     pub(crate) fn code(&self) -> &str {

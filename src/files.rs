@@ -29,6 +29,14 @@ pub(crate) fn read(path: &Path, what: &str, bytes_max: usize) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
+/// Reads a regular file of at most `bytes_max` bytes that may be empty, such as a log in which nothing was recorded.
+pub(crate) fn read_log(path: &Path, what: &str, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    match read(path, what, bytes_max) {
+        Err(failure) if failure.is_of("FILE_EMPTY") => Ok(Vec::new()),
+        read => read,
+    }
+}
+
 /// Reads a regular file of UTF-8.
 pub(crate) fn read_text(path: &Path, what: &str) -> Result<String, Failure> {
     text(path, what, read(path, what, TEXT_MAX)?)

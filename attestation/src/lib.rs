@@ -19,9 +19,11 @@ pub mod endorsement;
 mod enrolment;
 pub mod event_log;
 mod evidence;
+pub mod ima;
 mod manifest;
 mod nonce;
 mod pcr;
+mod pcr_file;
 mod public_key;
 mod quote_evidence;
 mod receipt;
@@ -32,7 +34,9 @@ mod tpm;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use appraisal::{
+    bare_quote::{BareAppraisal, BareQuote, appraise_bare_quote},
     evidence::{Expectations, appraise},
+    ima::appraise_ima,
     quote::{Attested, QuoteAppraisal, appraise_quote},
     verdict::{Check, LogAnchor, Outcome, Verdict},
 };
@@ -58,6 +62,7 @@ pub use manifest::{
 };
 pub use nonce::{Nonce, NonceError};
 pub use pcr::{HashAlgorithm, PcrBank, PcrError, PcrIndex, PcrValues};
+pub use pcr_file::{PcrFile, PcrFileError};
 pub use public_key::{BadSignature, KeyId, KeyIdError, PublicKey, PublicKeyError};
 pub use quote_evidence::QuoteEvidence;
 pub use receipt::{Receipt, ReceiptError, SignedReceipt, verify_chain};
@@ -70,7 +75,9 @@ pub use tpm::{
     name::TpmName,
     public_area::{KeyScheme, PublicArea, PublicAreaError, TpmKey},
     quote::{Quote, QuoteError},
+    quoting_key::QuotingKey,
     selection::{PcrSelection, SelectedBank, SelectionError},
     sharing::{SharedSecret, SharingError, SharingKey, SharingPurpose},
     signature::{SignatureError, SignatureKind, SignatureScheme, TpmSignature, TpmSignatureError},
+    spki::SpkiError,
 };

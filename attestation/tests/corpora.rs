@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 use fake::Machine;
 use sealstone_attestation::{
-    HexBytes, Nonce, PcrBank, PcrValues, PublicArea, Quote, QuoteEvidence, SignatureError, TpmSignature,
+    BareQuote, HexBytes, Nonce, Outcome, PcrBank, PcrFile, PcrValues, PublicArea, Quote, QuoteEvidence,
+    QuotingKey, SignatureError, TpmKey, TpmSignature, appraise_bare_quote,
 };
 use serde::Deserialize;
 
@@ -19,6 +20,7 @@ struct Normalized {
     attest_parsed: Parsed,
     ak_tpmt_public: Option<HexBytes>,
     ak_public_parsed: Option<ParsedKey>,
+    ak_spki_der: Option<HexBytes>,
     tpmt_signature: HexBytes,
     pcrs: PcrValues,
 }
@@ -104,6 +106,7 @@ fn check(entry: &Indexed, file: &Normalized) {
         assert_eq!(digest.unwrap() == quote.pcr_digest(), entry.checks.pcr_digest_ok, "{name}");
     }
 
+    appraised(entry, file);
     let Some(public) = &file.ak_tpmt_public else { return };
     let ak = PublicArea::parse(&public.0).unwrap_or_else(|error| panic!("{name}: {error}"));
     let key = file.ak_public_parsed.as_ref().unwrap();
@@ -115,6 +118,43 @@ fn check(entry: &Indexed, file: &Normalized) {
     let mut changed = file.attest.0.clone();
     *changed.last_mut().unwrap() ^= 1;
     assert_eq!(ak.verify(&changed, &signature), Err(SignatureError::Invalid), "{name}");
+}
+
+/// Accepted exactly if it answers a nonce, rests on SHA-2 alone, and its key is known.
+fn appraised(entry: &Indexed, file: &Normalized) {
+    let name = &entry.name;
+    let nonce = &file.attest_parsed.extra_data.0;
+    let appraise = |key: &QuotingKey, key_trusted: bool, nonce: &[u8]| {
+        appraise_bare_quote(BareQuote {
+            attest: &file.attest.0,
+            signature: &file.tpmt_signature.0,
+            key,
+            key_trusted,
+            nonce,
+            pcrs: Some(PcrFile::Named(file.pcrs.clone())),
+            event_log: None,
+            ima: None,
+        })
+        .verdict
+    };
+    let Some(public) = &file.ak_tpmt_public else {
+        // Its key is not known; whatever key is given, SHA-1 is refused.
+        let key = QuotingKey::Area(Machine::new("node-1", 1).ak.public());
+        let verdict = appraise(&key, true, nonce);
+        assert_eq!(verdict.check("selection.sha2").unwrap().result, Outcome::Failed, "{name}");
+        assert_eq!(verdict.check("ak.name").unwrap().result, Outcome::Failed, "{name}");
+        return;
+    };
+    let area = QuotingKey::Area(PublicArea::parse(&public.0).unwrap());
+    let bare = QuotingKey::Bare(TpmKey::from_spki_der(&file.ak_spki_der.as_ref().unwrap().0).unwrap());
+    assert_eq!(area.key(), bare.key(), "{name}");
+    let sha1 = file.pcrs.iter().any(|(bank, _, _)| bank == PcrBank::Sha1);
+    for (key, trusted) in [(&area, false), (&bare, true)] {
+        let verdict = appraise(key, trusted, nonce);
+        assert_eq!(verdict.accepted(), !nonce.is_empty() && !sha1, "{name}: {:?}", verdict.first_failure());
+        assert!(!appraise(key, trusted, b"\x90\x0a").accepted(), "{name}: another nonce");
+    }
+    assert!(!appraise(&bare, false, nonce).accepted(), "{name}: a key that says nothing of itself");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::time::Duration;
 use fake::{ISSUED_AT, Machine, Person, draft, next, pcr_values, signed, verified};
 use sealstone_attestation::{
     Base64Bytes, BuildInfo, ClockInfo, CodeMeasurement, DeploymentId, Envelope, Evidence, EvidenceError,
-    Expectations, LogAnchor, ManifestDraft, Nonce, Outcome, Protection, Purpose, Receipt, Report,
-    ReportDigest, UnixTime, Verdict, VerifiedManifest, appraise,
+    Expectations, LogAnchor, ManifestDraft, Nonce, Outcome, PcrBank, PcrIndex, Protection, Purpose, Receipt,
+    Report, ReportDigest, UnixTime, Verdict, VerifiedManifest, appraise,
     audit::{Checkpoint, CoveredReceipts, Origin, TreeHash},
     statement,
 };
@@ -383,6 +383,67 @@ fn code_that_must_be_measured_is_not_assumed() {
         let scene = Scene::with(|draft| draft.code = code);
         refused(&scene.appraise(&scene.evidence()), "code.measured");
     }
+}
+
+/// A list of two entries (`ima-ng`), and PCR 10 of the SHA-256 bank after it.
+fn measured() -> (Vec<u8>, Vec<u8>) {
+    use sha2::{Digest as _, Sha256};
+    let mut list = Vec::new();
+    let mut pcr = vec![0; 32];
+    for name in ["boot_aggregate", "/init"] {
+        let sized = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_le_bytes()[..], bytes].concat();
+        let digest = [b"sha256:\0".as_slice(), &Sha256::digest(name)].concat();
+        let data = [sized(&digest), sized(&[name.as_bytes(), &[0]].concat())].concat();
+        let hash = Sha256::digest(&data);
+        pcr = Sha256::digest([&pcr[..], &hash].concat()).to_vec();
+        list.extend([&[10, 0, 0, 0][..], &hash, &sized(b"ima-ng"), &sized(&data)].concat());
+    }
+    (list, pcr)
+}
+
+#[test]
+fn a_measurement_list_is_held_to_the_quoted_pcr_10() {
+    let (list, pcr) = measured();
+    let mut scene = Scene::new();
+    scene.machine.pcrs.insert(PcrBank::Sha256, PcrIndex::new(10).unwrap(), pcr).unwrap();
+    let with = |list: &[u8]| {
+        let mut evidence = scene.evidence();
+        evidence.ima_log = Some(Base64Bytes(list.to_vec()));
+        scene.appraise(&evidence)
+    };
+    let verdict = with(&list);
+    assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+    let check = verdict.check("ima").unwrap();
+    assert_eq!(check.result, Outcome::Passed);
+    assert!(check.detail.contains("PCR 10 of bank sha256 after 2 entries"), "{}", check.detail);
+    assert!(check.detail.contains("not tied: the boot aggregate"), "{}", check.detail);
+
+    let mut changed = list.clone();
+    *changed.last_mut().unwrap() = 1;
+    refused(&with(&changed), "ima");
+    let mut other_digest = list.clone();
+    other_digest[10] ^= 1;
+    refused(&with(&other_digest), "ima");
+    refused(&with(b"not a list"), "ima");
+    refused(&with(b""), "ima");
+    refused(&with(&list[..list.len() / 2]), "ima");
+}
+
+#[test]
+fn a_measurement_list_that_the_quote_does_not_cover_is_said_to_be_untied() {
+    let scene = Scene::new();
+    let mut evidence = scene.evidence();
+    evidence.ima_log = Some(Base64Bytes(measured().0));
+    let verdict = scene.appraise(&evidence);
+    assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+    assert!(verdict.check("ima").unwrap().detail.contains("not tied: the quote does not cover PCR 10"));
+    assert!(verdict.warnings().iter().any(|warning| warning.contains("not tied to the quote")));
+    // Nothing is said of a list beside values that nobody signed.
+    let mut value = evidence.clone();
+    value.quote.pcrs = pcr_values(&[(0, 0xa0), (4, 0xa4), (7, 0xff)]);
+    let verdict = scene.appraise(&value);
+    refused(&verdict, "pcr.digest");
+    assert!(verdict.check("ima").unwrap().detail.starts_with("not reached"));
 }
 
 #[test]

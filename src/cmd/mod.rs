@@ -10,12 +10,15 @@ mod doctor;
 mod ek;
 mod enroll;
 mod eventlog;
+mod ima;
 mod init;
 mod key;
 mod lock;
 mod manifest;
 mod nonces;
+mod pcr_file;
 mod policy;
+mod quote;
 mod reservation;
 mod sign;
 mod status;
@@ -71,7 +74,10 @@ enum Verb {
     Key(key::Args),
     Attest(attest::Args),
     Verify(verify::Args),
+    #[command(subcommand)]
+    Quote(quote::Verb),
     Eventlog(eventlog::Args),
+    Ima(ima::Args),
     #[command(subcommand)]
     Ek(ek::Verb),
     #[command(subcommand)]
@@ -118,7 +124,9 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Verify(args) => verify::run(args),
         Verb::Ek(verb) => ek::run(verb),
         Verb::Enroll(verb) => enroll::run(verb, &context),
+        Verb::Quote(verb) => quote::run(verb),
         Verb::Eventlog(args) => eventlog::run(&args),
+        Verb::Ima(args) => ima::run(args),
         Verb::Audit(verb) => audit::run(verb, &context, json),
         Verb::Status(args) => status::run(args, &context),
         Verb::Doctor(args) => doctor::run(args, &context),

@@ -96,7 +96,8 @@ fn manifest_refused(reason: &str) -> Answer {
     Answer::verdict(false, json, format!("FAIL manifest.approved: {}\nrefused\n", shown(reason)))
 }
 
-fn described(verdict: &Verdict) -> String {
+/// A verdict for people, one check in each line.
+pub(super) fn described(verdict: &Verdict) -> String {
     let mut text = checks_described(verdict);
     text.push_str(if verdict.accepted() { "accepted\n" } else { "refused\n" });
     text

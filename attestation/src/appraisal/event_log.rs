@@ -1,10 +1,15 @@
 //! The appraisal of a node's event log: whether it explains the PCR values that the quote vouches for.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{
-    Base64Bytes, Manifest, PcrValues,
-    appraisal::verdict::Checklist,
+    PcrBank, PcrIndex, PcrValues,
+    appraisal::{any_quote::vouched_for, verdict::Checklist},
     event_log::{ComparedPcr, Comparison, EventLog},
 };
+
+/// The PCRs that a log must explain, by bank.
+type Selection = BTreeMap<PcrBank, BTreeSet<PcrIndex>>;
 
 /// The check's name.
 const CHECK: &str = "event_log";
@@ -16,23 +21,35 @@ const FIRMWARE_PCRS: u8 = 8;
 /// Warnings that are repeated in a verdict; the log itself tells them all.
 const WARNINGS_MAX: usize = 16;
 
-/// Checks the log, if there is one. It adds nothing to the quote's values, which the manifest approves by themselves: it
-/// shows what they are made of, and must not contradict them.
+/// Checks the log of evidence, if there is one. It adds nothing to the quote's values, which the manifest approves by
+/// themselves: it shows what they are made of, and must not contradict them.
 pub(crate) fn check_event_log(
     list: &mut Checklist,
-    log: Option<&Base64Bytes>,
+    log: Option<&[u8]>,
     quoted: &PcrValues,
-    manifest: &Manifest,
+    selection: &Selection,
 ) {
-    let bytes = match log {
-        None => return list.not_applicable(CHECK, "no event log in the evidence"),
-        Some(Base64Bytes(bytes)) if bytes.is_empty() => {
-            return list.not_applicable(CHECK, "an empty event log: this machine's firmware hands over none");
+    match log {
+        None => list.not_applicable(CHECK, "no event log in the evidence"),
+        Some([]) => {
+            list.not_applicable(CHECK, "an empty event log: this machine's firmware hands over none");
         }
-        Some(Base64Bytes(bytes)) => bytes,
-    };
+        Some(bytes) => check_explains(list, bytes, quoted, selection),
+    }
+}
+
+/// Checks a log that somebody asks about: it must explain every quoted value.
+pub(crate) fn check_given_log(list: &mut Checklist, bytes: &[u8], quoted: &PcrValues) {
+    let mut selection = Selection::new();
+    for (bank, index, _) in quoted.iter() {
+        selection.entry(bank).or_default().insert(index);
+    }
+    check_explains(list, bytes, quoted, &selection);
+}
+
+fn check_explains(list: &mut Checklist, bytes: &[u8], quoted: &PcrValues, selection: &Selection) {
     // Values that the quote does not vouch for cannot be explained.
-    if !list.passed("pcr.values") || !list.passed("pcr.digest") || !list.passed("signature.valid") {
+    if !vouched_for(list) {
         return;
     }
     let log = match EventLog::parse(bytes) {
@@ -42,16 +59,15 @@ pub(crate) fn check_event_log(
     for warning in log.warnings().iter().take(WARNINGS_MAX) {
         list.warn(format!("event log: {}: {}", warning.code, warning.detail));
     }
-    list.record(CHECK, explained(&log, quoted, manifest));
+    list.record(CHECK, explained(&log, quoted, selection));
 }
 
-fn explained(log: &EventLog<'_>, quoted: &PcrValues, manifest: &Manifest) -> Result<String, String> {
+fn explained(log: &EventLog<'_>, quoted: &PcrValues, selection: &Selection) -> Result<String, String> {
     if let [first, others @ ..] = log.findings() {
         let event = first.event.map_or_else(String::new, |event| format!(" in event {event}"));
         let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
         return Err(format!("expected no findings, found {}{event}: {}{more}", first.code, first.detail));
     }
-    let selection = manifest.quote_selection();
     let (mut matching, mut untouched, mut unlogged) = (Vec::new(), Vec::new(), Vec::new());
     let compared = log.compare(quoted);
     let selected = compared.iter().filter(|compared| {

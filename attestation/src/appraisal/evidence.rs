@@ -6,7 +6,9 @@ use crate::{
     ClockInfo, CodeMeasurement, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Report,
     ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
     appraisal::{
+        any_quote::vouched_for,
         event_log::check_event_log,
+        ima::{Coverage, check_ima},
         quote::{QUOTE_CHECKS, check_quote},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
@@ -80,8 +82,9 @@ pub fn appraise(
     check_manifest(&mut list, evidence, manifest);
     check_freshness(&mut list, evidence, expectations);
     check_code(&mut list, checked);
-    check_event_log(&mut list, evidence.event_log.as_ref(), &evidence.quote.pcrs, checked);
-    list.not_applicable("ima", "not appraised by this version");
+    let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
+    check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
+    check_measurements(&mut list, evidence);
     list.verdict()
 }
 
@@ -240,6 +243,18 @@ fn check_freshness(list: &mut Checklist, evidence: &Evidence, expectations: &Exp
         Err(format!("expected the nonce {}, found {}", expectations.nonce, evidence.nonce))
     };
     list.record("evidence.nonce", result);
+}
+
+/// The kernel's list, by the values that the quote vouches for; without such values it is not reached.
+fn check_measurements(list: &mut Checklist, evidence: &Evidence) {
+    match &evidence.ima_log {
+        None => list.not_applicable("ima", "no measurement list in the evidence"),
+        Some(log) => {
+            if vouched_for(list) {
+                check_ima(list, &log.0, &evidence.quote.pcrs, Coverage::AsQuoted);
+            }
+        }
+    }
 }
 
 fn check_code(list: &mut Checklist, manifest: &Manifest) {

@@ -2,9 +2,10 @@
 //! evidence.
 
 use crate::{
-    ClockInfo, Manifest, Node, Quote, QuoteError, QuoteEvidence, SignatureError, State, Statement, TooLong,
+    ClockInfo, KeyScheme, Manifest, Node, Quote, QuoteEvidence, SignatureError, State, Statement, TooLong,
     TpmSignature, Verdict,
     appraisal::{
+        any_quote::{check_form, check_not_empty, check_signature, check_values},
         clock,
         verdict::{CheckSpec, Checklist, if_asked, mandatory},
     },
@@ -81,46 +82,21 @@ pub(crate) fn check_quote(
     previous: Option<&ClockInfo>,
 ) -> Option<Attested> {
     check_key(list, node, manifest);
-    check_signature(list, evidence, node);
+    check_node_signature(list, evidence, node);
     let quote = check_form(list, &evidence.attest)?;
     check_signer(list, &quote, node);
     check_statement(list, &quote, expected);
+    check_not_empty(list, &quote);
     check_selection(list, &quote, manifest);
-    check_values(list, &quote, evidence, node);
+    let hash = match node.ak().scheme() {
+        KeyScheme::Signature(scheme) => Ok(scheme.hash),
+        KeyScheme::Null | KeyScheme::Other => Err(SignatureError::NoScheme),
+    };
+    check_values(list, &quote, &evidence.pcrs, hash);
     check_clock(list, &quote, previous);
     check_firmware(list, &quote, node);
     let state = check_state(list, evidence, manifest)?;
     Some(Attested { state, clock: *quote.clock(), firmware: quote.firmware_version() })
-}
-
-/// Magic, type and form, each only after the one before.
-fn check_form(list: &mut Checklist, attest: &[u8]) -> Option<Quote> {
-    let parsed = Quote::parse(attest);
-    let magic_fails = matches!(parsed, Err(QuoteError::Magic { .. }));
-    let type_fails = matches!(parsed, Err(QuoteError::Type { .. }));
-    let error = |parsed: &Result<Quote, QuoteError>| {
-        parsed.as_ref().map_or_else(ToString::to_string, |_| String::new())
-    };
-    if magic_fails {
-        list.record("quote.magic", Err(error(&parsed)));
-        return None;
-    }
-    list.record("quote.magic", Ok("made by a TPM".to_owned()));
-    if type_fails {
-        list.record("quote.type", Err(error(&parsed)));
-        return None;
-    }
-    list.record("quote.type", Ok("a quote".to_owned()));
-    match parsed {
-        Ok(quote) => {
-            list.record("quote.well_formed", Ok(format!("{} bytes, all of them read", attest.len())));
-            Some(quote)
-        }
-        Err(error) => {
-            list.record("quote.well_formed", Err(error.to_string()));
-            None
-        }
-    }
 }
 
 fn check_key(list: &mut Checklist, node: &Node, manifest: &Manifest) {
@@ -139,25 +115,13 @@ fn check_key(list: &mut Checklist, node: &Node, manifest: &Manifest) {
     list.record("ak.attributes", attributes);
 }
 
-fn check_signature(list: &mut Checklist, evidence: &QuoteEvidence, node: &Node) {
-    let signature = match TpmSignature::parse(&evidence.signature) {
-        Ok(signature) => signature,
-        Err(error) => return list.record("signature.scheme", Err(error.to_string())),
-    };
-    // Over the bytes as they were received; what is parsed are the same bytes.
-    let verified = node.ak().verify(&evidence.attest, &signature);
-    match verified {
-        Err(error @ (SignatureError::NoScheme | SignatureError::Scheme { .. } | SignatureError::Sha1)) => {
-            list.record("signature.scheme", Err(error.to_string()));
+fn check_node_signature(list: &mut Checklist, evidence: &QuoteEvidence, node: &Node) {
+    match TpmSignature::parse(&evidence.signature) {
+        Ok(signature) => {
+            let verified = node.ak().verify(&evidence.attest, &signature);
+            check_signature(list, &signature, verified, "the enrolled key");
         }
-        Err(error @ SignatureError::Invalid) => {
-            list.record("signature.scheme", Ok(signature.scheme().to_string()));
-            list.record("signature.valid", Err(error.to_string()));
-        }
-        Ok(()) => {
-            list.record("signature.scheme", Ok(signature.scheme().to_string()));
-            list.record("signature.valid", Ok("by the enrolled key over the bytes received".to_owned()));
-        }
+        Err(error) => list.record("signature.scheme", Err(error.to_string())),
     }
 }
 
@@ -183,12 +147,6 @@ fn check_statement(list: &mut Checklist, quote: &Quote, expected: Result<Stateme
 
 fn check_selection(list: &mut Checklist, quote: &Quote, manifest: &Manifest) {
     let selection = quote.selection();
-    let not_empty = if selection.is_empty() {
-        Err("expected a quote over PCRs, found an empty selection".to_owned())
-    } else {
-        Ok(selection.to_string())
-    };
-    list.record("selection.not_empty", not_empty);
     let missing: Vec<String> = manifest
         .quote_selection()
         .iter()
@@ -202,26 +160,6 @@ fn check_selection(list: &mut Checklist, quote: &Quote, manifest: &Manifest) {
         Err(format!("expected the quote to cover {}, found {selection}", missing.join(", ")))
     };
     list.record("selection.covers", covers);
-}
-
-fn check_values(list: &mut Checklist, quote: &Quote, evidence: &QuoteEvidence, node: &Node) {
-    let values = quote.selection().check_values(&evidence.pcrs);
-    let values = values
-        .map(|()| format!("{} values, one for each quoted PCR", evidence.pcrs.len()))
-        .map_err(|e| e.to_string());
-    list.record("pcr.values", values);
-    let crate::KeyScheme::Signature(scheme) = node.ak().scheme() else {
-        return list.record("pcr.digest", Err(SignatureError::NoScheme.to_string()));
-    };
-    let digest = match quote.selection().digest(scheme.hash, &evidence.pcrs) {
-        Ok(digest) if digest == quote.pcr_digest() => Ok(hex::encode(digest)),
-        Ok(digest) => {
-            let (digest, found) = (hex::encode(digest), hex::encode(quote.pcr_digest()));
-            Err(format!("expected the digest of the given values, {digest}, found {found}"))
-        }
-        Err(error) => Err(error.to_string()),
-    };
-    list.record("pcr.digest", digest);
 }
 
 fn check_state(list: &mut Checklist, evidence: &QuoteEvidence, manifest: &Manifest) -> Option<State> {

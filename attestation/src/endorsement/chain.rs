@@ -18,7 +18,6 @@ use super::{certificate::EkCertificate, pem, signatures};
 use crate::{
     KeyFlaw, PublicArea, Sha256Digest, TpmKey, UnixTime, Verdict,
     appraisal::verdict::{CheckSpec, Checklist, if_asked, mandatory},
-    tpm::key_check::check_strength,
 };
 
 /// Every check of an endorsement key's certificate, in order.
@@ -162,7 +161,7 @@ pub fn appraise_ek(
     list.record("ek.usage", usage(certificate));
     list.record(
         "ek.strength",
-        check_strength(certificate.key())
+        certificate.key().check_strength()
             .map(|()| described(certificate.key()))
             .map_err(|flaw: KeyFlaw| flaw.to_string()),
     );

@@ -55,7 +55,7 @@ impl PublicArea {
         if !scheme.hash.is_acceptable() {
             return Err(KeyFlaw::WeakHash { found: scheme.hash });
         }
-        check_strength(self.key())
+        self.key().check_strength()
     }
 
     /// Whether secrets may be encrypted to this key as an endorsement key: a restricted decryption key that
@@ -69,7 +69,7 @@ impl PublicArea {
         if self.scheme() != KeyScheme::Null {
             return Err(KeyFlaw::SchemeFixed);
         }
-        check_strength(self.key())
+        self.key().check_strength()
     }
 
     fn check_attributes(&self, wanted: (u32, &'static str), forbidden: (u32, &str)) -> Result<(), KeyFlaw> {
@@ -82,18 +82,20 @@ impl PublicArea {
     }
 }
 
-/// Whether a key is as strong as its kind promises.
-pub(crate) fn check_strength(key: &TpmKey) -> Result<(), KeyFlaw> {
-    match key {
-        TpmKey::EccP256 { .. } | TpmKey::EccP384 { .. } => Ok(()),
-        TpmKey::Rsa { modulus, .. } if modulus.len() * 8 < RSA_BITS_MIN => {
-            Err(KeyFlaw::RsaBits { found: modulus.len() * 8 })
+impl TpmKey {
+    /// Whether nobody can find the private key from this one.
+    pub(crate) fn check_strength(&self) -> Result<(), KeyFlaw> {
+        match self {
+            Self::EccP256 { .. } | Self::EccP384 { .. } => Ok(()),
+            Self::Rsa { modulus, .. } if modulus.len() * 8 < RSA_BITS_MIN => {
+                Err(KeyFlaw::RsaBits { found: modulus.len() * 8 })
+            }
+            Self::Rsa { exponent, .. } if *exponent != RSA_EXPONENT => {
+                Err(KeyFlaw::RsaExponent { found: *exponent })
+            }
+            Self::Rsa { modulus, .. } if has_roca_fingerprint(modulus) => Err(KeyFlaw::Roca),
+            Self::Rsa { .. } => Ok(()),
         }
-        TpmKey::Rsa { exponent, .. } if *exponent != RSA_EXPONENT => {
-            Err(KeyFlaw::RsaExponent { found: *exponent })
-        }
-        TpmKey::Rsa { modulus, .. } if has_roca_fingerprint(modulus) => Err(KeyFlaw::Roca),
-        TpmKey::Rsa { .. } => Ok(()),
     }
 }
 

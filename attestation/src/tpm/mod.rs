@@ -7,6 +7,8 @@ pub(crate) mod key_check;
 pub(crate) mod name;
 pub(crate) mod public_area;
 pub(crate) mod quote;
+pub(crate) mod quoting_key;
 pub(crate) mod selection;
 pub(crate) mod sharing;
 pub(crate) mod signature;
+pub(crate) mod spki;

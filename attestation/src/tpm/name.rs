@@ -21,6 +21,14 @@ impl TpmName {
         Some(Self(name))
     }
 
+    /// The hash algorithm, if this is the name of an object: its identifier and one digest.
+    #[must_use]
+    pub fn algorithm(&self) -> Option<HashAlgorithm> {
+        let (id, digest) = self.0.split_first_chunk::<2>()?;
+        let algorithm = HashAlgorithm::from_algorithm_id(u16::from_be_bytes(*id))?;
+        (digest.len() == algorithm.digest_len()).then_some(algorithm)
+    }
+
     /// Takes a name as a TPM wrote it.
     #[must_use]
     pub fn from_bytes(bytes: Vec<u8>) -> Self {

@@ -191,7 +191,7 @@ impl PublicArea {
     }
 }
 
-fn rsa_key(bits: u16, modulus: &[u8], exponent: u32) -> Result<TpmKey, PublicAreaError> {
+pub(crate) fn rsa_key(bits: u16, modulus: &[u8], exponent: u32) -> Result<TpmKey, PublicAreaError> {
     // The top bit decides the key's real length, and an even modulus is no product of odd primes.
     let whole = modulus.len() * 8 == usize::from(bits);
     let top_bit = modulus.first().is_some_and(|byte| byte & 0x80 != 0);
@@ -203,14 +203,14 @@ fn rsa_key(bits: u16, modulus: &[u8], exponent: u32) -> Result<TpmKey, PublicAre
     }
 }
 
-fn p256_key(x: &[u8], y: &[u8]) -> Result<TpmKey, PublicAreaError> {
+pub(crate) fn p256_key(x: &[u8], y: &[u8]) -> Result<TpmKey, PublicAreaError> {
     let (x, y) = (padded::<32>(x)?, padded::<32>(y)?);
     p256::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed(&x, &y))
         .map_err(|_| PublicAreaError::NotOnCurve)?;
     Ok(TpmKey::EccP256 { x, y })
 }
 
-fn p384_key(x: &[u8], y: &[u8]) -> Result<TpmKey, PublicAreaError> {
+pub(crate) fn p384_key(x: &[u8], y: &[u8]) -> Result<TpmKey, PublicAreaError> {
     let (x, y) = (padded::<48>(x)?, padded::<48>(y)?);
     p384::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed(&x, &y))
         .map_err(|_| PublicAreaError::NotOnCurve)?;

@@ -91,6 +91,28 @@ impl TpmSignature {
         }
     }
 
+    /// Takes a signature without its scheme: an RSA signature as long as its key, or an ECDSA signature in DER
+    /// (RFC 3279, section 2.2.3). `None` for anything else.
+    pub(crate) fn from_plain(key: &TpmKey, scheme: SignatureScheme, bytes: &[u8]) -> Option<Self> {
+        let halves = |bytes: &[u8]| {
+            let (r, s) = bytes.split_at(bytes.len() / 2);
+            Value::Ecdsa { r: r.to_vec(), s: s.to_vec() }
+        };
+        let value = match (key, scheme.kind) {
+            (TpmKey::Rsa { modulus, .. }, SignatureKind::RsaSsa | SignatureKind::RsaPss) => {
+                (bytes.len() == modulus.len()).then(|| Value::Rsa(bytes.to_vec()))?
+            }
+            (TpmKey::EccP256 { .. }, SignatureKind::Ecdsa) => {
+                halves(&p256::ecdsa::Signature::from_der(bytes).ok()?.to_bytes())
+            }
+            (TpmKey::EccP384 { .. }, SignatureKind::Ecdsa) => {
+                halves(&p384::ecdsa::Signature::from_der(bytes).ok()?.to_bytes())
+            }
+            _ => return None,
+        };
+        Some(Self { scheme, value })
+    }
+
     /// The scheme that the signature claims.
     #[must_use]
     pub fn scheme(&self) -> SignatureScheme {
@@ -112,15 +134,27 @@ impl PublicArea {
         if signature.scheme != expected {
             return Err(SignatureError::Scheme { expected, found: signature.scheme });
         }
-        let digest = expected.hash.digest(message).ok_or(SignatureError::Sha1)?;
-        let valid = match (self.key(), &signature.value) {
-            (TpmKey::Rsa { modulus, exponent }, Value::Rsa(value)) => {
-                verify_rsa(modulus, *exponent, expected, &digest, value)
+        self.key().verify(message, signature)
+    }
+}
+
+impl TpmKey {
+    /// Verifies this key's signature in the scheme that the signature names. Where the key fixes its own, see
+    /// [`PublicArea::verify`].
+    ///
+    /// # Errors
+    /// [`SignatureError`] when the scheme rests on SHA-1, or the signature is not valid.
+    pub fn verify(&self, message: &[u8], signature: &TpmSignature) -> Result<(), SignatureError> {
+        let scheme = signature.scheme;
+        let digest = scheme.hash.digest(message).ok_or(SignatureError::Sha1)?;
+        let valid = match (self, &signature.value) {
+            (Self::Rsa { modulus, exponent }, Value::Rsa(value)) => {
+                verify_rsa(modulus, *exponent, scheme, &digest, value)
             }
-            (TpmKey::EccP256 { x, y }, Value::Ecdsa { r, s }) => verify_p256(x, y, &digest, r, s),
-            (TpmKey::EccP384 { x, y }, Value::Ecdsa { r, s }) => verify_p384(x, y, &digest, r, s),
-            (TpmKey::Rsa { .. }, Value::Ecdsa { .. }) => None,
-            (TpmKey::EccP256 { .. } | TpmKey::EccP384 { .. }, Value::Rsa(_)) => None,
+            (Self::EccP256 { x, y }, Value::Ecdsa { r, s }) => verify_p256(x, y, &digest, r, s),
+            (Self::EccP384 { x, y }, Value::Ecdsa { r, s }) => verify_p384(x, y, &digest, r, s),
+            (Self::Rsa { .. }, Value::Ecdsa { .. }) => None,
+            (Self::EccP256 { .. } | Self::EccP384 { .. }, Value::Rsa(_)) => None,
         };
         valid.ok_or(SignatureError::Invalid)
     }
@@ -223,6 +257,6 @@ pub enum SignatureError {
     #[error("expected a signature over SHA-2, found SHA-1")]
     Sha1,
     /// Another key, other bytes, or no signature at all.
-    #[error("expected a valid signature by the enrolled key, found one that does not verify")]
+    #[error("expected a valid signature by the attestation key, found one that does not verify")]
     Invalid,
 }

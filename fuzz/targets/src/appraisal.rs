@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sealstone_attestation::{
-    Evidence, Expectations, Outcome, Purpose, QuoteEvidence, Statement, UnixTime, Verdict, appraise,
-    appraise_quote,
+    BareQuote, Evidence, Expectations, Outcome, PcrFile, Purpose, QuoteEvidence, QuotingKey, Statement,
+    UnixTime, Verdict, appraise, appraise_bare_quote, appraise_quote,
 };
 
 use crate::golden::{EVIDENCE, NODE, NONCE, QUOTES};
@@ -61,6 +61,64 @@ pub fn quote(bytes: &[u8]) -> bool {
     let other = appraise_quote(&evidence, node, manifest, Statement::from_bytes([!NONCE; 32]), None);
     assert!(!other.verdict.accepted(), "a quote answers one challenge");
     appraisal.verdict.accepted()
+}
+
+/// Checks that an accepted quote has passed without a manifest, each of them.
+const BARE_QUOTE_CHECKS: [&str; 9] = [
+    "quote.magic",
+    "quote.type",
+    "quote.well_formed",
+    "ak.name",
+    "signature.scheme",
+    "signature.valid",
+    "nonce.answered",
+    "selection.not_empty",
+    "selection.sha2",
+];
+
+/// A quote from any tool: one byte that chooses the machine and whether its key is known with its public area, then
+/// quote, signature and PCR values, each behind its length in two bytes, and a measurement list. Nothing but what that
+/// machine's TPM signed is ever accepted.
+#[must_use]
+pub fn bare_quote(bytes: &[u8]) -> bool {
+    let Some((choice, bytes)) = bytes.split_first() else { return false };
+    let Some((attest, bytes)) = sized(bytes) else { return false };
+    let Some((signature, bytes)) = sized(bytes) else { return false };
+    let Some((values, list)) = sized(bytes) else { return false };
+    let (golden, _) = &QUOTES[usize::from(choice & 0x3f) % QUOTES.len()];
+    let key = if choice & 0x80 == 0 {
+        QuotingKey::Area(golden.ak.clone())
+    } else {
+        QuotingKey::Bare(golden.ak.key().clone())
+    };
+    let pcrs = PcrFile::parse(values).ok();
+    let quote = |nonce| BareQuote {
+        attest,
+        signature,
+        key: &key,
+        key_trusted: true,
+        nonce,
+        pcrs: pcrs.clone(),
+        event_log: (choice & 0x40 != 0).then_some(list),
+        ima: (!list.is_empty()).then_some(list),
+    };
+    let appraisal = appraise_bare_quote(quote(&[NONCE; 32]));
+    assert_complete(&appraisal.verdict, &[&BARE_QUOTE_CHECKS]);
+    let accepted = appraisal.verdict.accepted();
+    assert_eq!(appraisal.quote.is_some(), accepted);
+    if accepted {
+        assert!(attest.ends_with(&golden.quote.attest) && attest.len() - golden.quote.attest.len() <= 2);
+        assert!(pcrs.is_none() || appraisal.pcrs == golden.quote.pcrs);
+    }
+    assert!(!appraise_bare_quote(quote(&[!NONCE; 32])).verdict.accepted(), "a quote answers one nonce");
+    assert!(!appraise_bare_quote(quote(&[])).verdict.accepted(), "an empty nonce is none");
+    accepted
+}
+
+/// Bytes behind their length, and what is behind them.
+fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, bytes) = bytes.split_first_chunk::<2>()?;
+    bytes.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
 
 /// An evidence file, appraised by an auditor who trusts the seed's manifest and chose the seed's nonce.

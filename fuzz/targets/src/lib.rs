@@ -12,6 +12,7 @@ pub mod audit;
 pub mod enclave;
 pub mod event_log;
 mod golden;
+pub mod ima;
 pub mod messages;
 pub mod payload;
 mod round_trip;
@@ -31,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("audit_note", audit::note),
     ("audit_proof", audit::proof),
     ("audit_record", audit::record),
+    ("bare_quote", appraisal::bare_quote),
     ("channel", stream::channel),
     ("enclave_config", enclave::config),
     ("envelope", approval::envelope),
@@ -39,9 +41,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("evm_payload", payload::evm),
     ("frames", stream::frames),
     ("handshake", stream::handshake),
+    ("ima", ima::list),
     ("key_path", messages::key_path),
     ("manifest", approval::manifest),
     ("manifest_approval", approval::manifest_approval),
+    ("pcr_file", tpm::pcr_file),
     ("policy", rules::policy),
     ("public_area", tpm::public_area),
     ("public_key", values::public_key),
@@ -55,6 +59,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sanctions_list", rules::sanctions_list),
     ("seal_payload", enclave::seal_payload),
     ("solana_payload", payload::solana),
+    ("spki", tpm::spki),
     ("state_file", enclave::state_file),
     ("text", values::text),
     ("tpm_responses", enclave::tpm_responses),

@@ -1,6 +1,6 @@
 //! Structures of a TPM.
 
-use sealstone_attestation::{PcrValues, PublicArea, Quote, SignatureError, TpmSignature};
+use sealstone_attestation::{PcrFile, PcrValues, PublicArea, Quote, SignatureError, TpmKey, TpmSignature};
 
 use crate::golden::QUOTES;
 use crate::round_trip;
@@ -52,6 +52,36 @@ pub fn public_area(bytes: &[u8]) -> bool {
         let signature = TpmSignature::parse(&golden.quote.signature).expect("swtpm made it");
         if area.verify(&golden.quote.attest, &signature).is_ok() {
             assert_eq!(area.key(), golden.ak.key());
+        }
+    }
+    true
+}
+
+/// A public key as everybody else writes it.
+#[must_use]
+pub fn spki(bytes: &[u8]) -> bool {
+    let Ok(key) = TpmKey::from_spki_der(bytes) else { return false };
+    assert_whole(bytes, |bytes| TpmKey::from_spki_der(bytes).is_ok());
+    // Compressed points and named parameters have other spellings; ours is read again.
+    let written = key.to_spki_der().expect("a key that was read can be written");
+    assert_eq!(TpmKey::from_spki_der(&written), Ok(key));
+    true
+}
+
+/// A file with values of PCRs, ours or tpm2-tools'.
+#[must_use]
+pub fn pcr_file(bytes: &[u8]) -> bool {
+    let Ok(file) = PcrFile::parse(bytes) else { return false };
+    for (golden, _) in QUOTES.iter() {
+        let quote = Quote::parse(&golden.quote.attest).expect("swtpm made it");
+        let selection = quote.selection();
+        let Ok(values) = file.clone().values(selection) else { continue };
+        if selection.check_values(&values).is_ok() {
+            let written = values.to_tpm2_tools(selection).expect("values of exactly the selection");
+            assert_eq!(PcrFile::parse(&written), Ok(PcrFile::Named(values)));
+        } else {
+            assert!(values.to_tpm2_tools(selection).is_err());
+            assert!(matches!(file, PcrFile::Named(_)), "values without names are of the selection");
         }
     }
     true

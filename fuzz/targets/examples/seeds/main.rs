@@ -7,6 +7,7 @@ mod builder;
 mod event_log;
 #[path = "../../../../attestation/tests/fake/mod.rs"]
 mod fake;
+mod ima;
 mod messages;
 mod payloads;
 mod rules;
@@ -32,6 +33,7 @@ fn main() {
     values(&scene);
     streams();
     enclave_files(&scene);
+    ima::save_all();
     messages::save_all(&scene);
     payloads::save_all();
     rules::save_all();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use sealstone_attestation::{PcrBank, PcrIndex, PublicArea, QuoteEvidence};
+use sealstone_attestation::{PcrBank, PcrIndex, PublicArea, Quote, QuoteEvidence};
 use serde::Deserialize;
 
 use crate::fake::{self, Machine};
@@ -42,6 +42,21 @@ fn structures() {
         if position == 0 {
             save("quote", name, &quote.attest);
         }
+        let key = ak.key().to_spki_der().unwrap();
+        save("spki", name, &key);
+        let selection = Quote::parse(&quote.attest).unwrap();
+        let values = quote.pcrs.to_tpm2_tools(selection.selection()).unwrap();
+        let raw: Vec<u8> = quote.pcrs.iter().flat_map(|(_, _, value)| value.to_vec()).collect();
+        if position == 0 {
+            save("pcr_file", "tpm2_tools", &values);
+            save("pcr_file", "values", &raw);
+            save("pcr_file", "json", serde_json::to_vec(&quote.pcrs).unwrap());
+        }
+        let bare = |choice: u8, attest: &[u8], values: &[u8]| {
+            [vec![choice | position], tpm2b(attest), tpm2b(&quote.signature), tpm2b(values)].concat()
+        };
+        save("bare_quote", name, bare(0, &quote.attest, &values));
+        save("bare_quote", &format!("{name}.key"), bare(0x80, &tpm2b(&quote.attest), &raw));
         let appraised =
             |quote: &QuoteEvidence| [vec![position], postcard::to_stdvec(quote).unwrap()].concat();
         save("quote_appraisal", name, appraised(&quote));

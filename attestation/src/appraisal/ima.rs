@@ -1,0 +1,186 @@
+//! The appraisal of a measurement list by values of PCRs, which somebody else vouches for: a quote, or who asks.
+
+use crate::{
+    PcrBank, PcrIndex, PcrValues, Verdict,
+    appraisal::verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    ima::{Aggregated, ImaList, Recomputed, TAIL_MAX},
+};
+
+/// Every check of a list that is appraised by itself, in order.
+static IMA_CHECKS: [CheckSpec; 3] =
+    [mandatory("ima.template_digests"), mandatory("ima.pcr10"), if_asked("ima.boot_aggregate")];
+
+/// The PCR that the kernel extends, unless a rule of its policy names another.
+const IMA_PCR: u8 = 10;
+
+/// Mismatches that a verdict names; the first one already refuses the list.
+const MISMATCHES_NAMED: usize = 4;
+
+/// Appraises a list by values of PCRs. Without a value of PCR 10 it is refused: nothing else vouches for a list.
+#[must_use]
+pub fn appraise_ima(log: &ImaList<'_>, values: &PcrValues) -> Verdict {
+    let mut list = Checklist::new(&[&IMA_CHECKS]);
+    list.record("ima.template_digests", template_digests(log));
+    let pcr10 =
+        pcr10(log, values).unwrap_or_else(|| Err("expected a value of PCR 10, found none".to_owned()));
+    list.record("ima.pcr10", pcr10);
+    match boot_aggregate(log, values) {
+        Ok(result) => list.record("ima.boot_aggregate", result),
+        Err(reason) => list.not_applicable("ima.boot_aggregate", &reason),
+    }
+    warn(&mut list, log, values);
+    list.verdict()
+}
+
+/// What a quote must cover for its list to be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coverage {
+    /// PCR 10: somebody asks for this list to be checked.
+    Pcr10,
+    /// Whatever it covers; the verdict says what is tied to it and what is not.
+    AsQuoted,
+}
+
+/// Makes the one check `ima` of a quote's list. `values` are those that the quote vouches for.
+pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues, coverage: Coverage) {
+    let log = match ImaList::parse(log) {
+        Ok(log) => log,
+        Err(error) => return list.record("ima", Err(error.to_string())),
+    };
+    let mut details = Vec::new();
+    let mut untied = Vec::new();
+    let mut keep = |result: Result<String, String>| result.map(|detail| details.push(detail));
+    let result = keep(template_digests(&log))
+        .and_then(|()| match (pcr10(&log, values), coverage) {
+            (Some(result), _) => keep(result),
+            (None, Coverage::Pcr10) => {
+                Err("expected a quote over PCR 10 and its value, found none".to_owned())
+            }
+            (None, Coverage::AsQuoted) => {
+                untied.push("the quote does not cover PCR 10, so nothing vouches for this list".to_owned());
+                Ok(())
+            }
+        })
+        .and_then(|()| match boot_aggregate(&log, values) {
+            Ok(result) => keep(result),
+            Err(reason) => {
+                untied.push(reason);
+                Ok(())
+            }
+        });
+    let result = result.map(|()| {
+        details.extend(untied.iter().map(|reason| format!("not tied: {reason}")));
+        details.join("; ")
+    });
+    if result.is_ok() && pcr10(&log, values).is_none() {
+        list.warn("the measurement list is not tied to the quote, which does not cover PCR 10".to_owned());
+    }
+    list.record("ima", result);
+    warn(list, &log, values);
+}
+
+fn template_digests(log: &ImaList<'_>) -> Result<String, String> {
+    let named: Vec<String> =
+        log.mismatches().take(MISMATCHES_NAMED).map(|entry| entry.place().to_string()).collect();
+    if named.is_empty() {
+        let (entries, violations) = (log.entries().len(), log.violations());
+        return Ok(format!("{entries} entries, {violations} of them violations, as their digests say"));
+    }
+    let found = log.mismatches().count();
+    Err(format!(
+        "expected each entry's data to hash to its digest, found {found} that do not ({})",
+        named.join(", ")
+    ))
+}
+
+/// `None` if there is no value of PCR 10. Each bank that has one must agree.
+fn pcr10(log: &ImaList<'_>, values: &PcrValues) -> Option<Result<String, String>> {
+    let index = PcrIndex::new(IMA_PCR).expect("there are 24 PCRs");
+    let given: Vec<(PcrBank, &[u8])> =
+        PcrBank::ALL.into_iter().filter_map(|bank| Some((bank, values.get(bank, index)?))).collect();
+    if given.is_empty() {
+        return None;
+    }
+    let agreed: Result<Vec<String>, String> =
+        given.into_iter().map(|(bank, value)| pcr10_of(log, index, bank, value)).collect();
+    Some(agreed.map(|details| details.join("; ")))
+}
+
+fn pcr10_of(log: &ImaList<'_>, index: PcrIndex, bank: PcrBank, value: &[u8]) -> Result<String, String> {
+    match log.matching_prefix(index, bank, value) {
+        Some(found) if found.beyond <= TAIL_MAX => {
+            let (entries, beyond, hash) = (found.entries, found.beyond, found.hash.name());
+            Ok(format!("PCR 10 of bank {bank} after {entries} entries ({hash}), {beyond} more behind it"))
+        }
+        Some(found) => Err(format!(
+            "expected at most {TAIL_MAX} entries behind PCR 10 of bank {bank}, found {}",
+            found.beyond
+        )),
+        None => Err(format!(
+            "expected a list that leads to PCR 10 of bank {bank}, {}, found that no part of it does",
+            hex::encode(value)
+        )),
+    }
+}
+
+/// What was compared, or why nothing could be.
+fn boot_aggregate(log: &ImaList<'_>, values: &PcrValues) -> Result<Result<String, String>, String> {
+    if log.entries().is_empty() {
+        return Err("the list is empty".to_owned());
+    }
+    let Some(aggregate) = log.boot_aggregate() else {
+        return Ok(Err("expected a list that begins with a boot aggregate, found another entry".to_owned()));
+    };
+    match aggregate.compare(values) {
+        Recomputed::Agrees { over, bank } => {
+            let over = match over {
+                Aggregated::Firmware => "0 to 7",
+                Aggregated::Boot => "0 to 9",
+            };
+            Ok(Ok(format!("boot aggregate over PCRs {over} of bank {bank}")))
+        }
+        Recomputed::Differs { bank } => Ok(Err(format!(
+            "expected the boot aggregate of PCRs 0 to 9 or 0 to 7 of bank {bank}, found {}",
+            hex::encode(aggregate.digest)
+        ))),
+        Recomputed::Unknown { bank: Some(bank) } => {
+            Err(format!("the boot aggregate is over PCRs of bank {bank} whose values are not all given"))
+        }
+        Recomputed::Unknown { bank: None } => {
+            Err(format!("the boot aggregate is by {:?}, which is no bank's hash", aggregate.algorithm))
+        }
+    }
+}
+
+fn warn(list: &mut Checklist, log: &ImaList<'_>, values: &PcrValues) {
+    if log.violations() > 0 {
+        list.warn(format!(
+            "{} entries of the measurement list are violations: what they say was measured may be something else",
+            log.violations()
+        ));
+    }
+    let unknown = log.unknown_templates();
+    if !unknown.is_empty() {
+        list.warn(format!(
+            "the measurement list has templates that are not known here: {}",
+            unknown.join(", ")
+        ));
+    }
+    let unchecked =
+        log.entries().iter().filter(|entry| entry.is_intact().is_none() && !entry.is_violation()).count();
+    if unchecked > 0 {
+        list.warn(format!(
+            "{unchecked} entries of the measurement list could not be hashed: their templates are not known as text"
+        ));
+    }
+    for index in log.pcrs().into_iter().filter(|index| index.get() != IMA_PCR) {
+        let tied = PcrBank::ALL.into_iter().any(|bank| {
+            values.get(bank, index).is_some_and(|value| {
+                log.matching_prefix(index, bank, value).is_some_and(|found| found.beyond <= TAIL_MAX)
+            })
+        });
+        if !tied {
+            list.warn(format!("the measurement list's entries of PCR {index} are not tied to a value of it"));
+        }
+    }
+}
