@@ -54,6 +54,7 @@ pub async fn run(config: Config, accepted: Accepted, reload: Reload, shutdown: S
     let settings = AttestSettings {
         state_dir: config.state_dir.clone(),
         event_log: config.tpm.event_log.clone(),
+        enrolment: config.tpm.enrolment.clone(),
         ima_log: config.tpm.ima_log.clone(),
         pcr_poll: PCR_POLL,
     };

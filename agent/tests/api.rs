@@ -96,6 +96,7 @@ impl Agent {
         let settings = AttestSettings {
             state_dir: folder.path().to_owned(),
             event_log: None,
+            enrolment: None,
             ima_log: None,
             pcr_poll: PCR_POLL,
         };

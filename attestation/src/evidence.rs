@@ -36,6 +36,9 @@ pub struct Evidence {
     /// The endorsement key's certificate and what it chains to, DER, leaf first. The manifest pins the key
     /// itself.
     pub ek_certificates: Vec<HexBytes>,
+    /// What the enrolling authority found of this TPM, signed by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Envelope>,
     /// The manifest in force.
     pub manifest: Envelope,
     /// The enclave's report, whose digest the statement holds.

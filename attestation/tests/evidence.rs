@@ -114,6 +114,7 @@ impl Scene {
             ak: self.machine.ak.public(),
             ek: self.machine.ek.public(),
             ek_certificates: Vec::new(),
+            enrolment: None,
             manifest: Envelope::parse(self.manifest.envelope()).unwrap(),
             report,
             checkpoint,

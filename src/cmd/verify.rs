@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use sealstone_attestation::endorsement::appraise_ek_of;
 use sealstone_attestation::{
     AuthorityDigest, Evidence, Expectations, Nonce, Outcome, Purpose, UnixTime, Verdict, VerifiedManifest,
     appraise,
 };
 use serde_json::json;
 
+use super::ek;
 use super::manifest::Unverified;
 use super::now;
 use crate::failure::{Failure, chain};
@@ -41,13 +43,19 @@ pub(super) struct Args {
     /// Refuse evidence that says it is older than this many seconds
     #[arg(long, value_name = "S")]
     max_age: Option<u64>,
+    /// Vendors' certificates that you trust, a folder or a file: the TPM's own certificate must chain to one of them
+    #[arg(long, value_name = "DIR")]
+    roots: Option<PathBuf>,
+    /// Vendors' certificates that may lie in between
+    #[arg(long, value_name = "DIR", requires = "roots")]
+    intermediates: Option<PathBuf>,
     /// Judge as of this time [default: this machine's clock]
     #[arg(long, value_name = "RFC3339")]
     at: Option<UnixTime>,
 }
 
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
-    let Args { file, manifest, authority, nonce, node, max_age, at } = args;
+    let Args { file, manifest, authority, nonce, node, max_age, roots, intermediates, at } = args;
     let now = at.map_or_else(now, Ok)?;
     let evidence = read_evidence(&file)?;
     let envelope = match &manifest {
@@ -69,7 +77,11 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
         previous_clock: None,
         max_age: max_age.map(Duration::from_secs),
     };
-    let verdict = appraise(&evidence, &trusted, &expectations, now);
+    let mut verdict = appraise(&evidence, &trusted, &expectations, now);
+    if let Some(roots) = roots {
+        let pinned = ek::pinned(&roots, intermediates.as_deref())?;
+        verdict = verdict.and(appraise_ek_of(&evidence, &pinned, now));
+    }
     Ok(Answer::verdict(verdict.accepted(), json_of(&verdict), described(&verdict)))
 }
 

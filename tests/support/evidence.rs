@@ -70,6 +70,7 @@ pub(crate) fn evidence_with(
         ak: PublicArea::parse(&attestation_key(machine)).unwrap(),
         ek: PublicArea::parse(&endorsement_key(machine)).unwrap(),
         ek_certificates: Vec::new(),
+        enrolment: None,
         manifest: envelope,
         report,
         checkpoint,

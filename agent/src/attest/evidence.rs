@@ -23,6 +23,9 @@ const EVENT_LOG_MAX: u64 = 8 * 1024 * 1024;
 /// [`Evidence::BYTES_MAX`].
 const IMA_LOG_MAX: u64 = 32 * 1024 * 1024;
 
+/// Bytes of an enrolment record: two keys and a certificate.
+const ENROLMENT_MAX: u64 = 64 * 1024;
+
 /// The only format.
 const FORMAT: u32 = 1;
 
@@ -55,6 +58,7 @@ pub(super) async fn take(
         ak: identity.ak,
         ek: identity.ek,
         ek_certificates: identity.ek_certificate.map(HexBytes).into_iter().collect(),
+        enrolment: enrolment(settings.enrolment.as_deref()).await?,
         manifest: Envelope::parse(manifest.envelope()).expect("a verified manifest was parsed from it"),
         report: Envelope::parse(&report).expect("a verified report was parsed from it"),
         checkpoint,
@@ -62,6 +66,18 @@ pub(super) async fn take(
         ima_log: log(settings.ima_log.as_deref(), IMA_LOG_MAX).await?,
         taken_at: clock::now(),
     })
+}
+
+/// The record of this TPM's enrolment. What it says is for the auditor to judge; a file that is named must be there.
+async fn enrolment(path: Option<&Path>) -> Result<Option<Envelope>, AttestError> {
+    let Some(path) = path.map(PathBuf::from) else { return Ok(None) };
+    let reading = path.clone();
+    let read = tokio::task::spawn_blocking(move || files::read_capped(&reading, ENROLMENT_MAX)).await;
+    let bytes = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+    let envelope = bytes.and_then(|bytes| {
+        Envelope::parse(&bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    envelope.map(Some).map_err(|source| AttestError::File { path, source })
 }
 
 /// A log, if the machine has it. One that is too long is an error: half a log proves nothing.

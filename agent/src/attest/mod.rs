@@ -54,6 +54,8 @@ pub struct AttestSettings {
     pub state_dir: PathBuf,
     /// The firmware's event log, if evidence is to carry it.
     pub event_log: Option<PathBuf>,
+    /// The record of the TPM's enrolment.
+    pub enrolment: Option<PathBuf>,
     /// The kernel's IMA log, if evidence is to carry it.
     pub ima_log: Option<PathBuf>,
     /// How often the PCRs are looked at; [`PCR_POLL`].

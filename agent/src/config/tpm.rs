@@ -35,6 +35,8 @@ pub struct RawTpm {
     pub event_log: Option<PathBuf>,
     /// The kernel's IMA log.
     pub ima_log: Option<PathBuf>,
+    /// The record of this TPM's enrolment.
+    pub enrolment: Option<PathBuf>,
     /// How long one call may wait for the TPM, in seconds.
     pub deadline_s: Option<u64>,
 }
@@ -54,6 +56,8 @@ pub struct TpmConfig {
     pub event_log: Option<PathBuf>,
     /// The kernel's IMA log, if evidence is to carry it.
     pub ima_log: Option<PathBuf>,
+    /// The record of this TPM's enrolment, if evidence is to carry it.
+    pub enrolment: Option<PathBuf>,
     /// How long one call may wait for the TPM.
     pub deadline: Duration,
     /// Where `ak.pub` and `ak.priv` are kept.
@@ -66,7 +70,7 @@ impl RawTpm {
     /// # Errors
     /// Names the field and what was expected of it.
     pub fn check(self, base: &Path, state_dir: &Path) -> Result<TpmConfig, FieldError> {
-        let Self { tcti, relay, ek, ak, event_log, ima_log, deadline_s } = self;
+        let Self { tcti, relay, ek, ak, event_log, ima_log, enrolment, deadline_s } = self;
         let tcti = parse_tcti("tpm.tcti", &tcti)?;
         let relay = match relay {
             None => tcti.clone(),
@@ -95,6 +99,7 @@ impl RawTpm {
             ak: ak.unwrap_or(AkKind::P256),
             event_log: event_log.map(|path| base.join(path)),
             ima_log: ima_log.map(|path| base.join(path)),
+            enrolment: enrolment.map(|path| base.join(path)),
             deadline,
             state_dir: state_dir.to_owned(),
         })

@@ -79,6 +79,7 @@ async fn attestor(fake: &Fake, swtpm: &Swtpm, tpm: &Tpm) -> (Ender, Attestor) {
     let settings = AttestSettings {
         state_dir: swtpm.directory.path().to_owned(),
         event_log: Some(swtpm.directory.path().join("event_log")),
+        enrolment: None,
         ima_log: Some(swtpm.directory.path().join("ima_log")),
         pcr_poll: Duration::from_millis(100),
     };

@@ -3,8 +3,8 @@
 use std::{cmp::Ordering, time::Duration};
 
 use crate::{
-    ClockInfo, CodeMeasurement, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Report,
-    ReportDigest, UnixTime, Verdict, VerifiedManifest, VerifiedReport,
+    ClockInfo, CodeMeasurement, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose,
+    Report, ReportDigest, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest, VerifiedReport,
     appraisal::{
         any_quote::vouched_for,
         event_log::check_event_log,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Every check of evidence besides those of its quote, in order.
-static EVIDENCE_CHECKS: [CheckSpec; 11] = [
+static EVIDENCE_CHECKS: [CheckSpec; 12] = [
     mandatory("manifest.same"),
     mandatory("report.signature"),
     mandatory("report.manifest"),
@@ -26,6 +26,7 @@ static EVIDENCE_CHECKS: [CheckSpec; 11] = [
     mandatory("evidence.nonce"),
     if_asked("evidence.age"),
     if_asked("log.anchored"),
+    if_asked("tpm.enrolled"),
     if_asked("code.measured"),
     if_asked("event_log"),
     if_asked("ima"),
@@ -81,6 +82,7 @@ pub fn appraise(
     }
     check_manifest(&mut list, evidence, manifest);
     check_freshness(&mut list, evidence, expectations);
+    check_enrolment(&mut list, evidence, checked);
     check_code(&mut list, checked);
     let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
     check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
@@ -111,6 +113,34 @@ fn enrolled_node<'m>(
         }
         _ => Ok(node),
     }
+}
+
+/// That a real TPM holds these keys is the enrolling authority's word; the manifest alone says that they may attest.
+fn check_enrolment(list: &mut Checklist, evidence: &Evidence, manifest: &Manifest) {
+    let Some(envelope) = &evidence.enrolment else {
+        return list.not_applicable("tpm.enrolled", "the evidence holds no enrolment record");
+    };
+    let verified = match VerifiedEnrolment::from_envelope(envelope, manifest.authority()) {
+        Ok(verified) => verified,
+        Err(error) => return list.record("tpm.enrolled", Err(error.to_string())),
+    };
+    let EnrolmentRecord { ek, ak, root, remarks, activated_at, .. } = verified.record();
+    if (ek, ak) != (&evidence.ek, &evidence.ak) {
+        let detail = format!(
+            "expected a record of the attestation key {}, found one of {}",
+            evidence.ak.name(),
+            ak.name()
+        );
+        return list.record("tpm.enrolled", Err(detail));
+    }
+    for remark in remarks {
+        list.warn(format!("of the TPM's enrolment: {remark}"));
+    }
+    let vendor = root.map_or_else(
+        || "no vendor vouches for the TPM".to_owned(),
+        |root| format!("the TPM's certificate chained to the root with the key {root}"),
+    );
+    list.record("tpm.enrolled", Ok(format!("by credential activation at {activated_at}; {vendor}")));
 }
 
 fn check_manifest(list: &mut Checklist, evidence: &Evidence, manifest: &VerifiedManifest) {

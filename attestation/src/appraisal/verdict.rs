@@ -52,6 +52,20 @@ pub struct Verdict {
 }
 
 impl Verdict {
+    /// This verdict and another of the same evidence: accepted only if both are.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        // An empty verdict accepts nothing, and must not vanish in another.
+        if other.checks.is_empty() {
+            self.checks.clear();
+        } else if !self.checks.is_empty() {
+            self.checks.extend(other.checks);
+        }
+        self.warnings.extend(other.warnings);
+        self.log = self.log.or(other.log);
+        self
+    }
+
     /// Whether there are checks and none failed. A check that was not reached counts as failed.
     #[must_use]
     pub fn accepted(&self) -> bool {
@@ -237,6 +251,23 @@ mod tests {
         let verdict = list.verdict();
         assert_eq!(verdict.check("two").unwrap().result, Outcome::Failed);
         assert_eq!(verdict.check("three").unwrap().result, Outcome::NotApplicable);
+    }
+
+    #[test]
+    fn two_verdicts_together_accept_only_what_both_accept() {
+        let verdict = |failing: &[&'static str]| {
+            let mut list = Checklist::new(&[&SPECS]);
+            passed(
+                &mut list,
+                &["one", "two", "three"].map(|name| if failing.contains(&name) { "one" } else { name }),
+            );
+            list.verdict()
+        };
+        let (good, bad, none) = (verdict(&[]), verdict(&["two"]), Checklist::new(&[]).verdict());
+        assert!(good.clone().and(good.clone()).accepted());
+        for (one, other) in [(&good, &bad), (&bad, &good), (&good, &none), (&none, &good), (&none, &none)] {
+            assert!(!one.clone().and(other.clone()).accepted());
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use x509_cert::{
 
 use super::{certificate::EkCertificate, pem, signatures};
 use crate::{
-    KeyFlaw, PublicArea, Sha256Digest, TpmKey, UnixTime, Verdict,
+    Evidence, HexBytes, KeyFlaw, PublicArea, Sha256Digest, TpmKey, UnixTime, Verdict,
     appraisal::verdict::{CheckSpec, Checklist, if_asked, mandatory},
 };
 
@@ -161,7 +161,9 @@ pub fn appraise_ek(
     list.record("ek.usage", usage(certificate));
     list.record(
         "ek.strength",
-        certificate.key().check_strength()
+        certificate
+            .key()
+            .check_strength()
             .map(|()| described(certificate.key()))
             .map_err(|flaw: KeyFlaw| flaw.to_string()),
     );
@@ -258,6 +260,34 @@ fn usage(certificate: &EkCertificate) -> Result<String, String> {
             Err("expected a key for encrypting or agreeing on keys, found one for other uses".to_owned())
         }
         None => Ok("not restricted".to_owned()),
+    }
+}
+
+/// The same of evidence: of the certificate that it carries, with what it carries above that, and of its endorsement key.
+/// Evidence without a certificate fails.
+#[must_use]
+pub fn appraise_ek_of(evidence: &Evidence, pinned: &PinnedCertificates, now: UnixTime) -> Verdict {
+    let read = || {
+        let [own, above @ ..] = evidence.ek_certificates.as_slice() else {
+            return Err(
+                "expected the vendor's certificate of the endorsement key, found none in the evidence"
+                    .to_owned(),
+            );
+        };
+        let certificate = EkCertificate::parse(&own.0).map_err(|error| error.to_string())?;
+        let mut pinned = pinned.clone();
+        for HexBytes(der) in above {
+            pinned.add_intermediates(der).map_err(|error| error.to_string())?;
+        }
+        Ok((certificate, pinned))
+    };
+    match read() {
+        Ok((certificate, pinned)) => appraise_ek(&certificate, &pinned, Some(&evidence.ek), now),
+        Err(reason) => {
+            let mut list = Checklist::new(&[&EK_CHECKS]);
+            list.record("ek.chain", Err(reason));
+            list.verdict()
+        }
     }
 }
 

@@ -12,5 +12,5 @@ mod readable;
 mod signatures;
 
 pub use certificate::{EkCertificate, EkCertificateError, Tolerance, TpmIdentity};
-pub use chain::{PinnedCertificates, PinnedError, appraise_ek, root_of};
+pub use chain::{PinnedCertificates, PinnedError, appraise_ek, appraise_ek_of, root_of};
 pub use firmware::{FirmwareFlaw, known_flaw};

@@ -54,6 +54,7 @@ impl Witness {
             ak: AkKind::P256,
             event_log: None,
             ima_log: None,
+            enrolment: None,
             deadline: Duration::from_secs(60),
             state_dir: folder.path().to_owned(),
         };

@@ -306,48 +306,6 @@ pub struct Activated {
     pub secret: String,
 }
 
-/// `GET /v1/status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct NodeStatus {
-    /// `true` if a signature would be made now.
-    pub ready: bool,
-    /// Why not, for people; empty when ready.
-    pub reasons: Vec<Reason>,
-    /// The agent's release.
-    pub agent_version: String,
-    /// The enclave, if it answers.
-    pub enclave: Option<reply::Status>,
-    /// Whether the TPM answers, and how it is reached.
-    pub tpm: TpmStatus,
-    /// Counts by reservation state.
-    pub reservations: BTreeMap<String, u64>,
-}
-
-/// One reason why a node is not ready, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct Reason {
-    /// Stable.
-    pub code: String,
-    /// Expected, found.
-    pub detail: String,
-    /// What to do next.
-    pub action: String,
-}
-
-/// The TPM as the agent sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
-pub struct TpmStatus {
-    /// The configured TCTI.
-    pub tcti: String,
-    /// Whether the newest command was answered.
-    pub reachable: bool,
-    /// What the newest fault said.
-    pub fault: Option<String>,
-}
-
 /// An RFC 9457 problem document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]

@@ -116,6 +116,7 @@ impl Scene {
             ak: machine.ak.public(),
             ek: machine.ek.public(),
             ek_certificates: vec![HexBytes(vec![0x30, 0])],
+            enrolment: None,
             manifest: Envelope::parse(manifest.envelope()).unwrap(),
             report: signed_report,
             checkpoint,
