@@ -302,7 +302,7 @@ fn every_request_comes_back_and_stands_at_its_place() {
     }
     places.dedup();
     assert_eq!(places, (0..=22).collect::<Vec<u8>>());
-    assert!(decode::<RequestMessage>(&[5, 22]).is_err());
+    assert!(decode::<RequestMessage>(&[5, 23]).is_err());
 }
 
 #[test]
