@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a story that cannot go on fails")]
 
 #[path = "support/state_file.rs"]
-#[allow(dead_code, reason = "other stories change it as well")]
+#[allow(dead_code, unreachable_pub, reason = "other stories share it, and change it as well")]
 mod state_file;
 
 use std::io::{Read, Write};

@@ -301,8 +301,8 @@ fn every_request_comes_back_and_stands_at_its_place() {
         places.push(place);
     }
     places.dedup();
-    assert_eq!(places, (0..=21).collect::<Vec<u8>>());
-    assert!(decode::<RequestMessage>(&[5, 22]).is_err());
+    assert_eq!(places, (0..=22).collect::<Vec<u8>>());
+    assert!(decode::<RequestMessage>(&[5, 23]).is_err());
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn every_reply_comes_back_and_stands_at_its_place() {
         places.push(place);
     }
     places.dedup();
-    assert_eq!(places, (0..=14).collect::<Vec<u8>>());
+    assert_eq!(places, (0..=15).collect::<Vec<u8>>());
     assert!(decode::<ReplyMessage>(&[5, 15]).is_err());
 }
 
