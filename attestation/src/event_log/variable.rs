@@ -8,7 +8,7 @@ use crate::event_log::{cursor::Cursor, guid::Guid, structure::StructureError, te
 const NAME_CHARACTERS_MAX: usize = 1024;
 
 /// Bytes that may follow the structure. Shim before version 15.5 measured its certificate with the six bytes that C
-/// pads the structure with (rhboot/shim issue 184); nothing is read from them.
+/// pads the structure with; nothing is read from them.
 const TRAILING_MAX: usize = 8;
 
 /// A variable, its content uninterpreted.
