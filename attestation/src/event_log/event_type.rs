@@ -1,4 +1,4 @@
-//! The types of events (TCG PC Client Platform Firmware Profile, section 10.4.1). A type is not in the digest that was
+//! The types of events (TCG PC Client Platform Firmware Profile). A type is not in the digest that was
 //! extended: it says how to read an event, never that the event is what it says.
 
 use std::fmt;

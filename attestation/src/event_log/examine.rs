@@ -26,7 +26,7 @@ pub(super) const POLICY_VARIABLES: [(Guid, &str); 5] = [
     (Guid::IMAGE_SECURITY_DATABASE, "dbx"),
 ];
 
-/// The variable that says which devices are accepted (UEFI 2.10, section 32.8).
+/// The variable that says which devices are accepted.
 const DEVICE_DATABASE: &str = "devdb";
 
 /// What is said when the firmware hands over.

@@ -1,5 +1,5 @@
 //! The first event: a log in the crypto-agile format begins with a `TCG_EfiSpecIDEvent` that lists the algorithms of its
-//! digests (TCG PC Client Platform Firmware Profile, section 10.4.5.1); a log without it is in the SHA-1 format.
+//! digests (TCG PC Client Platform Firmware Profile); a log without it is in the SHA-1 format.
 
 use crate::event_log::{LogAlgorithm, cursor::Cursor, error::EventLogReason};
 

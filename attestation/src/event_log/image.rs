@@ -1,4 +1,4 @@
-//! `UEFI_IMAGE_LOAD_EVENT` (TCG PC Client Platform Firmware Profile, section 10.2.3). The digest is the image's; this only
+//! `UEFI_IMAGE_LOAD_EVENT` (TCG PC Client Platform Firmware Profile). The digest is the image's; this only
 //! describes it.
 
 use crate::event_log::{cursor::Cursor, device_path, structure::StructureError};

@@ -1,5 +1,4 @@
-//! The framing of a log: events one after the other, to the last byte (TCG PC Client Platform Firmware Profile,
-//! section 10.2).
+//! The framing of a log: events one after the other, to the last byte (TCG PC Client Platform Firmware Profile).
 
 use crate::{
     PcrIndex,

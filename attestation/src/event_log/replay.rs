@@ -1,5 +1,5 @@
 //! What the PCRs must hold if the log is true: every digest extended, in order, from the values that a TPM starts with
-//! (TCG PC Client Platform TPM Profile, section 4.6.2).
+//! (TCG PC Client Platform TPM Profile, section 4.6).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What PCR 0 began with (TCG PC Client Platform Firmware Profile, section 10.4.5.3): the locality that started the TPM,
+//! What PCR 0 began with (TCG PC Client Platform Firmware Profile): the locality that started the TPM,
 //! or the hardware root of trust that measured before.
 
 use crate::event_log::{

@@ -118,7 +118,7 @@ fn variable_parts(kind: EventType, data: &[u8]) -> Vec<Range<usize>> {
         // Before version 1.05 the profile let firmware hash the content alone, and most does.
         EventType::EFI_VARIABLE_BOOT => vec![content, whole],
         EventType::EFI_VARIABLE_BOOT2 => vec![whole, content],
-        // With trailing bytes, shim's digest lacks the last of them (rhboot/shim issue 184).
+        // With trailing bytes, shim's digest lacks the last of them.
         _ if variable.trailing > 0 => vec![whole, 0..data.len() - 1, 0..content.end],
         _ => vec![whole],
     }

@@ -1,4 +1,4 @@
-//! `UEFI_VARIABLE_DATA` (TCG PC Client Platform Firmware Profile, section 10.2.6): a variable as it was measured.
+//! `UEFI_VARIABLE_DATA` (TCG PC Client Platform Firmware Profile): a variable as it was measured.
 
 use std::ops::Range;
 
@@ -7,8 +7,8 @@ use crate::event_log::{cursor::Cursor, guid::Guid, structure::StructureError, te
 /// Characters of a variable's name: UEFI's have some tens.
 const NAME_CHARACTERS_MAX: usize = 1024;
 
-/// Bytes that may follow the structure. Shim before version 15.5 measured its certificate with the six bytes that C
-/// pads the structure with (rhboot/shim issue 184); nothing is read from them.
+/// Bytes that may follow the structure. Older shims measured their certificate with the six bytes that C
+/// pads the structure with; nothing is read from them.
 const TRAILING_MAX: usize = 8;
 
 /// A variable, its content uninterpreted.

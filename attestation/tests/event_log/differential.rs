@@ -55,7 +55,7 @@ fn ours(log: &EventLog<'_>) -> Values {
 }
 
 /// Checks that both say the same, but for PCRs with an event that extends nothing: tpm2-tools 5.4 extends it, and does not
-/// read the startup locality from it (tpm2-tools pull requests 3230 and 3242, in later versions).
+/// read the startup locality from it; later versions do.
 fn same(name: &str, bytes: &[u8]) {
     let theirs = tpm2_eventlog(bytes).unwrap_or_else(|| panic!("tpm2_eventlog refuses {name}"));
     let log = EventLog::parse(bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -102,7 +102,7 @@ fn real_logs_replay_as_tpm2_tools_replays_them() {
         match (EventLog::parse(&bytes), tpm2_eventlog(&bytes)) {
             (Ok(_), Some(_)) => same(&entry.path, &bytes),
             (Err(_), None) => {}
-            // Vendor information that its event leaves out is read beyond the event by tpm2-tools (issue 2190).
+            // Vendor information that its event leaves out is read beyond the event by tpm2-tools.
             (Err(_), Some(_)) if entry.path.ends_with("/specid-vendordata.bin") => {}
             (ours, theirs) => {
                 panic!("{}: we say {:?}, tpm2_eventlog {}", entry.path, ours.err(), theirs.is_some())

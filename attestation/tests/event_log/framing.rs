@@ -33,7 +33,7 @@ fn headers_that_do_not_hold_together_are_refused() {
     assert!(EventLog::parse(&with(&header(&[(SHA256, 32)]))).is_ok());
     assert_eq!(reason(&with(&header(&[]))), EventLogReason::AlgorithmCount { found: 0 });
     assert!(matches!(reason(&with(&header(&[(SHA256, 20)]))), EventLogReason::AlgorithmSize { .. }));
-    // tpm2-tools issue 2190: vendor information that the event's size leaves out.
+    // As in a fixture of tpm2-tools: vendor information that the event's size leaves out.
     let mut vendor = header(&[(SHA256, 32)]);
     *vendor.last_mut().unwrap() = 4;
     assert!(matches!(reason(&with(&vendor)), EventLogReason::Header { .. }));
