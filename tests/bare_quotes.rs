@@ -3,10 +3,11 @@
 
 mod support;
 
+use p256::pkcs8::{EncodePrivateKey, EncodePublicKey, LineEnding};
 use sealstone_attestation::Purpose;
 use serde_json::{Value, json};
 use support::evidence::evidence;
-use support::{Desk, attestation_key};
+use support::{Desk, attestation_key, attestation_scalar};
 
 /// A quote as some tool left it: `q.msg`, `q.sig`, `ak.pub`, `pcrs.json`; and the nonce that it answers.
 fn quoted() -> (Desk, String) {
@@ -70,6 +71,30 @@ fn what_is_wrong_is_refused_by_the_check_that_is_about_it() {
         let (exit, json) = verdict(&desk, &options);
         assert_eq!((exit, &json["quote"]), (1, &Value::Null), "{options}: {json}");
         assert!(failed(&json).contains(&check), "{options}: {json}");
+    }
+}
+
+/// PEM and DER, of a key alone and of a certificate: none of them says that the key is restricted.
+#[test]
+fn a_key_without_attributes_is_believed_only_on_trust() {
+    let (desk, nonce) = quoted();
+    let secret = p256::SecretKey::from_slice(&attestation_scalar(1)).unwrap();
+    let der = secret.to_pkcs8_der().unwrap();
+    let key = rcgen::KeyPair::try_from(der.as_bytes()).unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["ak".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let public = secret.public_key();
+    desk.write("key.pem", public.to_public_key_pem(LineEnding::LF).unwrap());
+    desk.write("key.der", public.to_public_key_der().unwrap());
+    desk.write("certificate.pem", format!("An attestation key:\n{}", certificate.pem()));
+    desk.write("certificate.der", certificate.der());
+    for ak in ["key.pem", "key.der", "certificate.pem", "certificate.der"] {
+        let usual = format!("--ak {ak} --nonce {nonce} --pcrs pcrs.json");
+        let (exit, json) = verdict(&desk, &usual);
+        assert_eq!((exit, failed(&json)), (1, vec!["ak.attributes"]), "{ak}: {json}");
+        let (exit, json) = verdict(&desk, &format!("{usual} --ak-trusted"));
+        assert_eq!(exit, 0, "{ak}: {json}");
+        assert!(json["warnings"].to_string().contains("taken on trust"), "{json}");
     }
 }
 

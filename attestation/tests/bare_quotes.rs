@@ -403,7 +403,6 @@ fn a_measurement_list_needs_a_quote_of_pcr_10_and_its_value() {
     assert_eq!(appraisal.verdict.check("ima").unwrap().result, Outcome::Failed);
 }
 
-/// A log of one event, the separator of PCR 7 (`TCG_PCR_EVENT` in SHA-1), and no more.
 #[test]
 fn an_event_log_must_explain_the_quoted_values() {
     let machine = machine();
@@ -415,6 +414,7 @@ fn an_event_log_must_explain_the_quoted_values() {
     }
     let without = BareQuote { event_log: Some(b"log"), pcrs: None, ..bare(&evidence, &key) };
     refused(&appraise_bare_quote(without), "event_log");
+    // One event, the separator of PCR 7 (`TCG_PCR_EVENT`): it explains nothing else.
     let sha1 =
         [&7_u32.to_le_bytes()[..], &4_u32.to_le_bytes(), &digest(SHA1, &[0; 4]), &[4, 0, 0, 0, 0, 0, 0, 0]]
             .concat();

@@ -5,7 +5,7 @@
 
 mod fake;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use fake::Machine;
 use sealstone_attestation::{
@@ -73,7 +73,7 @@ fn corpora() -> Option<PathBuf> {
 }
 
 /// Reads one quote and compares every field with what an independent parser found.
-fn check(entry: &Indexed, file: &Normalized) {
+fn check(folder: &Path, entry: &Indexed, file: &Normalized) {
     let name = &entry.name;
     let quote = Quote::parse(&file.attest.0).unwrap_or_else(|error| panic!("{name}: {error}"));
     let parsed = &file.attest_parsed;
@@ -106,7 +106,7 @@ fn check(entry: &Indexed, file: &Normalized) {
         assert_eq!(digest.unwrap() == quote.pcr_digest(), entry.checks.pcr_digest_ok, "{name}");
     }
 
-    appraised(entry, file);
+    appraised(folder, entry, file);
     let Some(public) = &file.ak_tpmt_public else { return };
     let ak = PublicArea::parse(&public.0).unwrap_or_else(|error| panic!("{name}: {error}"));
     let key = file.ak_public_parsed.as_ref().unwrap();
@@ -120,10 +120,13 @@ fn check(entry: &Indexed, file: &Normalized) {
     assert_eq!(ak.verify(&changed, &signature), Err(SignatureError::Invalid), "{name}");
 }
 
-/// Accepted exactly if it answers a nonce, rests on SHA-2 alone, and its key is known.
-fn appraised(entry: &Indexed, file: &Normalized) {
+/// Accepted, with the machine's event log where there is one, exactly if it answers a nonce, rests on SHA-2 alone, and its key is known.
+fn appraised(folder: &Path, entry: &Indexed, file: &Normalized) {
     let name = &entry.name;
     let nonce = &file.attest_parsed.extra_data.0;
+    let machine = name.split('.').next().unwrap();
+    let log = format!("google+go-tpm-tools/internal/test/attestations/{machine}.eventlog.bin");
+    let log = std::fs::read(folder.join(log)).ok();
     let appraise = |key: &QuotingKey, key_trusted: bool, nonce: &[u8]| {
         appraise_bare_quote(BareQuote {
             attest: &file.attest.0,
@@ -132,7 +135,7 @@ fn appraised(entry: &Indexed, file: &Normalized) {
             key_trusted,
             nonce,
             pcrs: Some(PcrFile::Named(file.pcrs.clone())),
-            event_log: None,
+            event_log: log.as_deref(),
             ima: None,
         })
         .verdict
@@ -170,7 +173,7 @@ fn quotes_of_real_machines_read_and_verify_as_an_independent_parser_says() {
             .join(format!("{}.json", entry.name));
         let file: Normalized = serde_json::from_slice(&std::fs::read(&path).unwrap())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        check(entry, &file);
+        check(&folder, entry, &file);
     }
     println!("{} quotes checked", index.len());
 }

@@ -126,14 +126,14 @@ fn json_answer(appraisal: &BareAppraisal) -> Value {
 }
 
 fn text(appraisal: &BareAppraisal) -> String {
-    let mut text = described(&appraisal.verdict);
+    let mut text = String::new();
     if let Some(quote) = &appraisal.quote {
         text.push_str(&said_by(quote));
         for (bank, index, value) in appraisal.pcrs.iter() {
             text.push_str(&format!("PCR {index} {bank}: {}\n", hex::encode(value)));
         }
     }
-    text
+    text + &described(&appraisal.verdict)
 }
 
 fn said_by(quote: &Quote) -> String {
