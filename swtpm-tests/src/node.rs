@@ -106,6 +106,27 @@ impl Node {
     pub fn init_as(name: &str, authority: &[&str]) -> Self {
         let folder = tempfile::Builder::new().prefix("sealstone-").tempdir().expect("a folder");
         let tpm = Swtpm::start(&folder.path().join("tpm"));
+        let node = Self::init_on(tpm, folder, name, authority);
+        // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
+        node.edit("agent.toml", |text| text.replace("[tpm]\n", "[tpm]\nek = \"p256\"\n"));
+        node
+    }
+
+    /// A node on a TPM whose endorsement keys a vendor certified: of this kind, as `tpm.ek` names it. The vendor's own
+    /// certificates are in the folder `vendor` beside the node's.
+    ///
+    /// # Panics
+    /// When something is missing.
+    #[must_use]
+    pub fn init_certified(ek: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("sealstone-").tempdir().expect("a folder");
+        let tpm = Swtpm::start_certified(&folder.path().join("tpm"), &folder.path().join("vendor"));
+        let node = Self::init_on(tpm, folder, NAME, &["--new-authority", "alice"]);
+        node.edit("agent.toml", |text| text.replace("[tpm]\n", &format!("[tpm]\nek = \"{ek}\"\n")));
+        node
+    }
+
+    fn init_on(tpm: Swtpm, folder: TempDir, name: &str, authority: &[&str]) -> Self {
         let name = name.to_owned();
         let node =
             Self { tpm, name, enclave_program: "sealstone-enclave", enclave: None, agent: None, folder };
@@ -115,8 +136,6 @@ impl Node {
         let init = ["init", "--dir", &path, "--node", &node.name, "--tcti", &tcti];
         let _ = node.run(node.folder.path(), &[&init, authority].concat()).expect(0);
         std::fs::write(node.path("policy.toml"), POLICY).expect("the folder is writable");
-        // An elliptic-curve endorsement key is made in milliseconds; RSA has stories of its own.
-        node.edit("agent.toml", |text| text.replace("[tpm]\n", "[tpm]\nek = \"p256\"\n"));
         node
     }
 

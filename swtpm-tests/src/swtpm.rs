@@ -39,6 +39,41 @@ impl Swtpm {
         tpm
     }
 
+    /// The same with endorsement keys that a vendor certified: swtpm's local authority, which keeps its own certificates in
+    /// `authority`.
+    ///
+    /// # Panics
+    /// When swtpm-tools is missing or refuses.
+    #[must_use]
+    pub fn start_certified(folder: &Path, authority: &Path) -> Self {
+        for folder in [folder, authority] {
+            std::fs::create_dir_all(folder).expect("the story's folder is writable");
+        }
+        let path = |name: &str| authority.join(name).display().to_string();
+        let authority_config = format!(
+            "statedir = {}\nsigningkey = {}\nissuercert = {}\ncertserial = {}\n",
+            authority.display(),
+            path("signkey.pem"),
+            path("issuercert.pem"),
+            path("certserial"),
+        );
+        std::fs::write(path("localca.conf"), authority_config).expect("the story's folder is writable");
+        let setup_config = format!(
+            "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {}\n\
+             create_certs_tool_options = /etc/swtpm-localca.options\n",
+            path("localca.conf"),
+        );
+        std::fs::write(path("setup.conf"), setup_config).expect("the story's folder is writable");
+        let made = Command::new("swtpm_setup")
+            .args(["--tpm2", "--create-ek-cert", "--overwrite", "--tpmstate"])
+            .arg(format!("dir://{}", folder.display()))
+            .args(["--config", &path("setup.conf")])
+            .output()
+            .expect("swtpm_setup runs; apt-get install swtpm-tools");
+        assert!(made.status.success(), "swtpm_setup: {made:?}");
+        Self::start(folder)
+    }
+
     /// The TCTI string by which it is reached.
     #[must_use]
     pub fn tcti(&self) -> String {

@@ -18,7 +18,7 @@ use sealstone_swtpm_tests::wait::{PATIENCE, until};
 use serde_json::{Value, json};
 
 /// Each route, a request to it, and who may ask: signer, operator, approver, auditor, admin, a client without any role.
-const ROUTES: [(&str, &str, &str, &str); 28] = [
+const ROUTES: [(&str, &str, &str, &str); 29] = [
     ("POST", "/v1/sign", r#"{"tenant":"acme","asset":"none","nonce":1,"payload":"00"}"#, "s-----"),
     (
         "POST",
@@ -49,6 +49,7 @@ const ROUTES: [(&str, &str, &str, &str); 28] = [
     ("GET", "/v1/audit/log/tile/0/000.p/1", "", "---u--"),
     ("GET", "/v1/evidence?nonce=00112233445566778899aabbccddeeff", "", "sopua0"),
     ("GET", "/v1/enrolment", "", "sopua0"),
+    ("POST", "/v1/enrolment/activate", r#"{"credential":"00","encrypted_seed":"00"}"#, "-o----"),
     ("GET", "/v1/manifest", "", "sopua0"),
     ("POST", "/v1/manifest", "{}", "----a-"),
     ("GET", "/v1/status", "", "sopua0"),

@@ -14,7 +14,7 @@ use crate::output::{Answer, fields, json_of};
 /// On the node: have its TPM open the authority's challenge
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  sealstone enroll activate challenge.json -o response.json")]
-pub(super) struct Args {
+pub(in crate::cmd) struct Args {
     /// What the authority wrote with `sealstone enroll challenge`
     challenge: PathBuf,
     /// Where the answer goes

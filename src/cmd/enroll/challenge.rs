@@ -26,7 +26,7 @@ const SECRET: usize = 32;
 #[command(after_help = "Examples:\n  \
         sealstone enroll challenge request.json --roots vendor-roots --pending node-1.pending -o challenge.json\n  \
         sealstone enroll challenge request.json --without-certificate --pending node-1.pending -o challenge.json")]
-pub(super) struct Args {
+pub(in crate::cmd) struct Args {
     /// What the node wrote with `sealstone enroll request`
     request: PathBuf,
     /// Vendors' certificates that you trust: a folder or a file

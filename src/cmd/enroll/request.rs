@@ -14,7 +14,7 @@ use crate::output::{Answer, fields};
 /// On the node: write its TPM's keys, certificate and firmware version for the authority
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  sealstone enroll request -o request.json")]
-pub(super) struct Args {
+pub(in crate::cmd) struct Args {
     /// Where the request goes
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,

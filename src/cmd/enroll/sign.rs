@@ -23,7 +23,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30 * 24 * 3600);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  \
         sealstone enroll sign response.json --pending node-1.pending --key alice.key -o node-1.enrolment")]
-pub(super) struct Args {
+pub(in crate::cmd) struct Args {
     /// What the node wrote with `sealstone enroll activate`
     response: PathBuf,
     /// What you kept with `sealstone enroll challenge`

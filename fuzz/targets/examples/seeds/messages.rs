@@ -1,10 +1,10 @@
 //! Requests, replies and HTTP bodies.
 
 use sealstone_attestation::audit::TreeHash;
-use sealstone_attestation::{Algorithm, Binding, KeyId, PublicKey, RequestDigest, Signature64};
+use sealstone_attestation::{Algorithm, Binding, KeyId, PublicKey, RequestDigest, Sha256Digest, Signature64};
 use sealstone_wire::api::{
-    ApprovalBody, Asset, AssetBody, AssetList, Enrolment, HashName, NodeStatus, PayloadFormat, Problem,
-    Reason, ReasonBody, SessionKey, SignBody, TpmStatus,
+    ApprovalBody, Asset, AssetBody, AssetList, Enrolment, HashName, LogStatus, NodeStatus, PayloadFormat,
+    Problem, Reason, ReasonBody, RulesStatus, SessionKey, SignBody, StoreStatus, TpmStatus,
 };
 use sealstone_wire::channel::encode;
 use sealstone_wire::reply::{Refusal, RefusalCode, Reply, ReplyMessage, Signed};
@@ -212,7 +212,17 @@ fn api_bodies(scene: &Scene) {
             agent_version: text("0.1.0"),
             enclave: Some(scene.status()),
             tpm: TpmStatus { tcti: text("device:/dev/tpmrm0"), reachable: true, fault: None },
+            store: StoreStatus { kind: text("sqlite"), version: Some(3) },
             reservations: [(text("signed"), 3)].into(),
+            rules: RulesStatus { policy: Sha256Digest::from_bytes([5; 32]), sanctions: None, prices: None },
+            log: Some(LogStatus {
+                size: 12,
+                checkpoint: None,
+                uncovered_records: 12,
+                uncovered_since: None,
+                uncovered_receipts: Some(3),
+                uncovered_receipts_max: 16_384,
+            }),
         },
     );
     body(
