@@ -5,7 +5,9 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::{AuthoritySet, Base64Bytes, Envelope, PublicArea, Sha256Digest, SignaturesError, UnixTime};
+use crate::{
+    AuthoritySet, Base64Bytes, Envelope, KeyFlaw, PublicArea, Sha256Digest, SignaturesError, UnixTime,
+};
 
 /// What an enrolling authority found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ impl VerifiedEnrolment {
         if record.format != EnrolmentRecord::FORMAT {
             return Err(EnrolmentError::Format { found: record.format });
         }
+        record.ek.check_endorsement_key()?;
+        record.ak.check_attestation_key()?;
         Ok(Self(record))
     }
 
@@ -89,6 +93,9 @@ pub enum EnrolmentError {
     /// Not by an authority.
     #[error(transparent)]
     Signatures(#[from] SignaturesError),
+    /// Not keys that any authority should have enrolled.
+    #[error("expected an endorsement and an attestation key: {0}")]
+    Keys(#[from] KeyFlaw),
     /// Not the JSON of a record.
     #[error("expected an enrolment record: {0}")]
     Malformed(String),

@@ -19,6 +19,7 @@ pub mod endorsement;
 mod enrolment;
 pub mod event_log;
 mod evidence;
+mod firmware;
 pub mod ima;
 mod manifest;
 mod nonce;
@@ -50,6 +51,7 @@ pub use dsse::{Envelope, EnvelopeError, EnvelopeSignature};
 pub use encoding::{HexBytes, HexError, TooLong, lp};
 pub use enrolment::{EnrolmentError, EnrolmentRecord, VerifiedEnrolment};
 pub use evidence::{Base64Bytes, Evidence, EvidenceError};
+pub use firmware::{FirmwareFlaw, known_flaw};
 pub use manifest::{
     checked::Manifest,
     draft::{CodeMeasurement, EnclaveParameters, ManifestDraft},

@@ -109,7 +109,7 @@ fn what_is_not_of_an_endorsement_key_is_refused_even_under_its_own_issuer() {
     let leaves = corpora.join("keylime+keylime/ek_certs");
     // An authority, its name's parts out of order.
     let authority = leaf(&leaves.join("nuvoton_ecdsa_sha256_der.der"));
-    assert_eq!(authority.tolerances(), [Tolerance::NotCanonical]);
+    assert_eq!(authority.tolerances(), [Tolerance::NotCanonical, Tolerance::NoPurpose]);
     let verdict = appraise_ek(
         &authority,
         &pinned(&leaves, &["nuvoton_ecdsa_sha256_der.der"], &[]),

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use fake::{ISSUED_AT, Machine, Person, draft, next, pcr_values, signed, verified};
 use sealstone_attestation::{
-    Base64Bytes, BuildInfo, ClockInfo, CodeMeasurement, DeploymentId, Envelope, Evidence, EvidenceError,
-    Expectations, LogAnchor, ManifestDraft, Nonce, Outcome, PcrBank, PcrIndex, Protection, Purpose, Receipt,
-    Report, ReportDigest, UnixTime, Verdict, VerifiedManifest, appraise,
+    Base64Bytes, BuildInfo, ClockInfo, CodeMeasurement, DeploymentId, EnrolmentRecord, Envelope,
+    EnvelopeSignature, Evidence, EvidenceError, Expectations, LogAnchor, ManifestDraft, Nonce, Outcome,
+    PcrBank, PcrIndex, Protection, Purpose, Receipt, Report, ReportDigest, UnixTime, Verdict,
+    VerifiedManifest, appraise,
     audit::{Checkpoint, CoveredReceipts, Origin, TreeHash},
     statement,
 };
@@ -137,7 +138,7 @@ fn refused(verdict: &Verdict, check: &str) {
     assert!(!verdict.accepted());
     let failure = verdict.first_failure().unwrap();
     assert_eq!(failure.name, check, "{}", failure.detail);
-    assert_eq!(verdict.checks().len(), 28);
+    assert_eq!(verdict.checks().len(), 29);
     assert_eq!(verdict.log(), None);
 }
 
@@ -162,6 +163,7 @@ fn honest_evidence_is_accepted_and_the_gaps_are_named() {
             "clock.counts",
             "firmware.allowed",
             "evidence.age",
+            "tpm.enrolled",
             "code.measured",
             "event_log",
             "ima"
@@ -492,4 +494,69 @@ fn a_file_that_is_not_exactly_evidence_is_refused() {
     for length in (0..text.len()).step_by(97) {
         assert!(Evidence::parse(&text.as_bytes()[..length]).is_err());
     }
+}
+
+/// The record of this machine's enrolment, and what is done to it before it is signed.
+fn enrolled(scene: &Scene, signer: &Person, change: impl FnOnce(&mut EnrolmentRecord)) -> Evidence {
+    let mut record = EnrolmentRecord {
+        format: 1,
+        ek: scene.machine.ek.public(),
+        ak: scene.machine.ak.public(),
+        ek_certificate: None,
+        root: None,
+        manufacturer: Some("id:49424D00".to_owned()),
+        firmware_version: fake::FIRMWARE,
+        remarks: Vec::new(),
+        activated_at: NOW,
+    };
+    change(&mut record);
+    let (payload_type, payload) = (EnrolmentRecord::PAYLOAD_TYPE.to_owned(), record.to_json());
+    let sig = signer.sign_bytes(&Envelope::pae(&payload_type, &payload)).as_bytes().to_vec();
+    let keyid = signer.public_key().key_id().to_string();
+    let envelope = Envelope { payload_type, payload, signatures: vec![EnvelopeSignature { keyid, sig }] };
+    Evidence { enrolment: Some(envelope), ..scene.evidence() }
+}
+
+#[test]
+fn an_enrolment_record_counts_only_of_this_machine_and_by_an_authority() {
+    let scene = Scene::new();
+    let appraised =
+        |signer: &Person, change: fn(&mut EnrolmentRecord)| scene.appraise(&enrolled(&scene, signer, change));
+    let verdict = appraised(&scene.person, |_| ());
+    assert!(verdict.accepted(), "{verdict:?}");
+    assert_eq!(verdict.check("tpm.enrolled").unwrap().result, Outcome::Passed);
+
+    refused(&appraised(&Person::new(9), |_| ()), "tpm.enrolled");
+    refused(&appraised(&scene.enclave, |_| ()), "tpm.enrolled");
+    refused(&appraised(&scene.person, |record| record.format = 2), "tpm.enrolled");
+    refused(
+        &appraised(&scene.person, |record| record.ak = Machine::new("node-2", 2).ak.public()),
+        "tpm.enrolled",
+    );
+    refused(
+        &appraised(&scene.person, |record| record.ek = Machine::new("node-2", 2).ek.public()),
+        "tpm.enrolled",
+    );
+    refused(&appraised(&scene.person, |record| record.ak = record.ek.clone()), "tpm.enrolled");
+    let mut retyped = enrolled(&scene, &scene.person, |_| ());
+    retyped.enrolment.as_mut().unwrap().payload_type = "application/json".to_owned();
+    refused(&scene.appraise(&retyped), "tpm.enrolled");
+    let mut unsigned = enrolled(&scene, &scene.person, |_| ());
+    unsigned.enrolment.as_mut().unwrap().signatures.clear();
+    refused(&scene.appraise(&unsigned), "tpm.enrolled");
+    let mut manifest = scene.evidence();
+    manifest.enrolment = Some(manifest.manifest.clone());
+    refused(&scene.appraise(&manifest), "tpm.enrolled");
+}
+
+#[test]
+fn the_firmware_of_an_enrolment_is_the_quote_s_and_not_what_the_node_told() {
+    let scene = Scene::new();
+    let appraised =
+        |change: fn(&mut EnrolmentRecord)| scene.appraise(&enrolled(&scene, &scene.person, change));
+    let told = appraised(|record| record.firmware_version = 1);
+    assert!(
+        told.accepted() && told.warnings().iter().any(|warning| warning.contains("enrolled as")),
+        "{told:?}"
+    );
 }

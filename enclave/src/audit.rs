@@ -4,7 +4,7 @@
 //! receipt of this era whether a leaf names it. A checkpoint is signed only over the enclave's own tree, and its size
 //! and root are on disk before it leaves: a log that was cut, forked or put back is found out at the next request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use sealstone_attestation::audit::{
     Checkpoint, CoveredReceipts, EntryBundle, Frontier, LeafHash, Origin, Record, TreeHash,
@@ -19,11 +19,17 @@ use crate::receipts::ReceiptChain;
 use crate::refuse::{Refuse, refuse};
 use crate::state_file::LogHead;
 
+/// Heads that are remembered beside the newest: a checkpoint is signed twice a second at most, and whoever attests took theirs
+/// within the 30 s for which a challenge is good.
+const RECENT_MAX: usize = 64;
+
 /// The log since the newest checkpoint.
 #[derive(Debug)]
 pub struct AuditLog {
     /// The newest head that was signed, or that of an empty log.
     newest: LogHead,
+    /// The heads signed before it since the start, of the same log, newest last.
+    recent: VecDeque<LogHead>,
     /// The tree over that and every leaf taken since; `None` until it was shown again after an unlock.
     tree: Option<Frontier>,
     /// Up to which receipt the next checkpoint must cover all.
@@ -62,7 +68,28 @@ impl AuditLog {
     pub fn remembered(head: Option<LogHead>) -> Self {
         let newest = head.unwrap_or_else(|| LogHead { size: 0, root: TreeHash::empty() });
         let tree = (newest.size == 0).then(Frontier::new);
-        Self { newest, tree, due: None, anew: Anew::No }
+        Self { newest, recent: VecDeque::new(), tree, due: None, anew: Anew::No }
+    }
+
+    /// A head was signed.
+    fn signed(&mut self, head: LogHead) {
+        if self.anew == Anew::No {
+            self.recent.push_back(self.newest);
+            if self.recent.len() > RECENT_MAX {
+                self.recent.pop_front();
+            }
+        } else {
+            // Heads of the log that was lost are none of this one's.
+            self.recent.clear();
+        }
+        self.newest = head;
+        self.due = None;
+        self.anew = Anew::No;
+    }
+
+    /// Whether this is a head of the log that is followed now, signed lately.
+    fn is_own(&self, head: LogHead) -> bool {
+        head == self.newest || self.recent.contains(&head)
     }
 
     /// The newest head that was signed, or that of an empty log.
@@ -120,15 +147,16 @@ impl Unlocked {
         let verified = VerifiedCheckpoint::of_log(note, &self.report_key.public(), &self.origin()?)
             .map_err(|error| mismatch(format!("checkpoint: {}", describe(&error))))?;
         let Checkpoint { size, root, .. } = *verified.checkpoint();
-        let newest = lock(&self.log).newest;
+        let log = lock(&self.log);
+        let newest = log.newest;
         if size < least {
             return Err(mismatch(format!(
                 "expected a checkpoint of at least {least} records, found one of {size}; take the newest one"
             )));
         }
-        if size > newest.size || (size == newest.size && root != newest.root) {
+        if !log.is_own(LogHead { size, root }) {
             return Err(mismatch(format!(
-                "expected a checkpoint up to the newest one of {} records, found another of {size}: the state file is older than the log; restore the newest one",
+                "expected the newest checkpoint, of {} records, or one signed lately, found another of {size}: take the newest one; if the state file is older than the log, restore the newest one",
                 newest.size
             )));
         }
@@ -260,9 +288,7 @@ impl Enclave {
         };
         // Without the receipts: signing goes on while the disk is waited for.
         self.change_state(unlocked, |state| state.log_head = Some(own))?;
-        log.newest = own;
-        log.due = None;
-        log.anew = Anew::No;
+        log.signed(own);
         lock(&unlocked.receipts).uncovered_mut().settle();
         Ok(note)
     }
@@ -369,7 +395,7 @@ fn malformed(detail: impl Into<String>) -> Refuse {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, VecDeque};
 
     use proptest::prelude::*;
 

@@ -3,10 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use sealstone_attestation::endorsement::{
-    EkCertificate, PinnedCertificates, PinnedError, appraise_ek, known_flaw,
-};
-use sealstone_attestation::{PublicArea, UnixTime};
+use sealstone_attestation::endorsement::{EkCertificate, PinnedCertificates, PinnedError, appraise_ek};
+use sealstone_attestation::{PublicArea, UnixTime, known_flaw};
 use serde_json::json;
 
 use super::{now, verify};
@@ -71,7 +69,8 @@ pub(super) fn run(verb: Verb) -> Result<Answer, Failure> {
     let identity = certificate.identity();
     let flaw = firmware_version
         .and_then(|version| known_flaw(identity.manufacturer.as_deref().unwrap_or_default(), version));
-    let accepted = verdict.accepted() && flaw.is_none();
+    let unjudged = firmware_version.is_some() && identity.manufacturer.is_none();
+    let accepted = verdict.accepted() && flaw.is_none() && !unjudged;
     let mut json = json_of(&verdict);
     json["accepted"] = json!(accepted);
     json["certificate"] = json!({
@@ -83,6 +82,7 @@ pub(super) fn run(verb: Verb) -> Result<Answer, Failure> {
         "tolerances": certificate.tolerances(),
     });
     json["firmware_flaw"] = json_of(&flaw);
+    json["firmware_unjudged"] = json!(unjudged);
 
     let unnamed = || "not said".to_owned();
     let mut text = fields(&[
@@ -93,6 +93,9 @@ pub(super) fn run(verb: Verb) -> Result<Answer, Failure> {
     ]);
     if let Some(flaw) = flaw {
         text.push_str(&format!("FAIL firmware: {} {}\n", flaw.cve, flaw.effect));
+    }
+    if unjudged {
+        text.push_str("FAIL firmware: expected a manufacturer in the certificate, found none: the version says nothing\n");
     }
     text.push_str(&verify::checks_described(&verdict));
     text.push_str(if accepted { "accepted\n" } else { "refused\n" });

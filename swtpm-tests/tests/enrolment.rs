@@ -6,9 +6,16 @@ use serde_json::Value;
 
 const NONCE: &str = "00112233445566778899aabbccddeeff";
 
-/// The vendor's folder, from where commands run.
-fn vendor(node: &Node) -> String {
-    node.folder().parent().unwrap().join("vendor").display().to_string()
+/// Options that pin the vendor of this node's TPM.
+fn vendor(node: &Node) -> [String; 4] {
+    let folder = node.folder().parent().unwrap().join("vendor");
+    let path = |name: &str| folder.join(name).display().to_string();
+    [
+        "--roots".to_owned(),
+        path("swtpm-localca-rootca-cert.pem"),
+        "--intermediates".to_owned(),
+        path("issuercert.pem"),
+    ]
 }
 
 fn challenge(node: &Node, options: &[&str]) -> Ran {
@@ -43,8 +50,7 @@ fn enrolled(ek: &str) -> Node {
     node.start_enclave();
     node.start_agent();
     let _ = node.cli(&["enroll", "request", "-o", "request.json"]).expect(0);
-    let vendor = vendor(&node);
-    let judged = challenge(&node, &["--roots", &vendor]).expect(0).json();
+    let judged = challenge(&node, &vendor(&node)).expect(0).json();
     assert!(judged["root"].is_string(), "{judged}");
     let _ = node.cli(&["enroll", "activate", "challenge.json", "-o", "response.json"]).expect(0);
     let _ = sign(&node).expect(0);
@@ -64,9 +70,8 @@ fn shown(ek: &str) {
     node.await_ready(true);
     let _ = node.cli(&["attest", "--nonce", NONCE, "-o", "evidence.json"]).expect(0);
     let authority = node.cli(&["authority", "digest", "alice.pub"]).expect(0).stdout;
-    let vendor = vendor(&node);
     let usual = ["verify", "evidence.json", "--nonce", NONCE, "--authority", authority.trim(), "--json"];
-    let verdict = node.cli(&[&usual[..], &["--roots", &vendor]].concat()).expect(0).json();
+    let verdict = run(&node, &usual, &vendor(&node)).expect(0).json();
     for name in ["tpm.enrolled", "ek.chain", "ek.usage", "ek.strength", "ek.key"] {
         let check = verdict["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap();
         assert_eq!(check["result"], "passed", "{check}");
@@ -74,14 +79,14 @@ fn shown(ek: &str) {
 
     // Under another vendor's root it is no TPM that this auditor knows.
     let stranger = Node::init_certified("rsa2048");
-    let verdict = node.cli(&[&usual[..], &["--roots", &self::vendor(&stranger)]].concat()).expect(1).json();
+    let verdict = run(&node, &usual, &vendor(&stranger)).expect(1).json();
     assert_eq!(failed(&verdict), ["ek.chain"]);
     let certificate = node.path("ek.der");
     let evidence: Value =
         serde_json::from_slice(&std::fs::read(node.path("evidence.json")).unwrap()).unwrap();
     std::fs::write(&certificate, hex::decode(evidence["ek_certificates"][0].as_str().unwrap()).unwrap())
         .unwrap();
-    let judged = node.cli(&["ek", "verify", "ek.der", "--roots", &vendor, "--json"]).expect(0).json();
+    let judged = run(&node, &["ek", "verify", "ek.der", "--json"], &vendor(&node)).expect(0).json();
     assert!(judged["certificate"]["tpm"]["manufacturer"].is_string(), "{judged}");
 
     // Somebody else's word is no record, and neither is one of another node's key.
@@ -108,9 +113,9 @@ fn nobody_is_enrolled_without_a_pinned_root_or_by_another_tpm_s_answer() {
     node.start_agent();
     let _ = node.cli(&["enroll", "request", "-o", "request.json"]).expect(0);
 
-    // A root of another vendor; then the intermediate alone is no root that anybody pinned.
+    // Under a root of another vendor, even one of the same name.
     let stranger = Node::init_certified("rsa2048");
-    let refused = challenge(&node, &["--roots", &vendor(&stranger)]).expect(1).json();
+    let refused = challenge(&node, &vendor(&stranger)).expect(1).json();
     assert_eq!(failed(&refused), ["ek.chain"]);
     assert!(!node.path("pending").exists() && !node.path("challenge.json").exists());
 
@@ -119,7 +124,7 @@ fn nobody_is_enrolled_without_a_pinned_root_or_by_another_tpm_s_answer() {
     let mut changed: Value = serde_json::from_str(&request).unwrap();
     changed["ak"] = changed["ek"].clone();
     std::fs::write(node.path("request.json"), changed.to_string()).unwrap();
-    let refused = challenge(&node, &["--roots", &vendor(&node)]).expect(1).json();
+    let refused = challenge(&node, &vendor(&node)).expect(1).json();
     assert_eq!(refused["error"]["code"], "ATTESTATION_KEY");
     std::fs::write(node.path("request.json"), &request).unwrap();
 
@@ -132,12 +137,12 @@ fn nobody_is_enrolled_without_a_pinned_root_or_by_another_tpm_s_answer() {
     let mut mixed: Value = serde_json::from_str(&request).unwrap();
     mixed["ek_certificate"] = theirs["ek_certificate"].clone();
     std::fs::write(node.path("request.json"), mixed.to_string()).unwrap();
-    let refused = challenge(&node, &["--roots", &vendor(&other)]).expect(1).json();
+    let refused = challenge(&node, &vendor(&other)).expect(1).json();
     assert_eq!(failed(&refused), ["ek.key"]);
     std::fs::write(node.path("request.json"), &request).unwrap();
 
     // The other TPM cannot open the challenge, and a made-up answer is none.
-    let _ = challenge(&node, &["--roots", &vendor(&node)]).expect(0);
+    let _ = challenge(&node, &vendor(&node)).expect(0);
     std::fs::copy(node.path("challenge.json"), other.path("challenge.json")).unwrap();
     let refused = other.cli(&["enroll", "activate", "challenge.json", "-o", "response.json", "--json"]);
     assert_eq!(refused.code, 2, "{refused:?}");
@@ -158,6 +163,6 @@ fn nobody_is_enrolled_without_a_pinned_root_or_by_another_tpm_s_answer() {
 
     // Without a certificate only when asked, and the record says so.
     std::fs::remove_file(node.path("challenge.json")).unwrap();
-    let remarks = challenge(&node, &["--without-certificate"]).expect(0).json()["remarks"].clone();
+    let remarks = challenge(&node, &["--without-certificate".to_owned()]).expect(0).json()["remarks"].clone();
     assert!(remarks[0].as_str().unwrap().contains("no vendor"), "{remarks}");
 }

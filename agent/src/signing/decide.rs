@@ -121,6 +121,9 @@ impl Signing {
     /// # Errors
     /// What keeps it from being judged at all.
     pub async fn dry_run(&self, command: &SignCommand) -> Result<DryRun, Failure> {
+        // It works the store and the enclave as a request does.
+        let _share = self.shares.take(&command.asker.client)?;
+        let _slot = self.slot()?;
         let attested = self.attested().await?;
         let now_ms = self.clock.now_ms()?;
         let (chosen, judged) = match self.weigh(command, &attested, now_ms).await? {

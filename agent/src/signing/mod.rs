@@ -18,7 +18,7 @@ use sealstone_wire::KeyPath;
 use sealstone_wire::api::SignAnswer;
 use sealstone_wire::reply::{RefusalCode, Reply, Session, Signed};
 use sealstone_wire::request::{Request, SignRequest};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 use crate::access::Shares;
 use crate::assets::Assets;
@@ -129,14 +129,19 @@ impl Signing {
         outcome
     }
 
-    async fn fly(self: Arc<Self>, command: SignCommand) -> Outcome {
-        let _share = self.shares.take(&command.asker.client)?;
-        let Ok(_slot) = self.slots.try_acquire() else {
-            return Err(Failure::new(
+    /// A place among the requests under way.
+    fn slot(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.slots.try_acquire().map_err(|_| {
+            Failure::new(
                 Code::Overloaded,
                 format!("expected fewer than {IN_FLIGHT_MAX} signatures under way, found as many; try again"),
-            ));
-        };
+            )
+        })
+    }
+
+    async fn fly(self: Arc<Self>, command: SignCommand) -> Outcome {
+        let _share = self.shares.take(&command.asker.client)?;
+        let _slot = self.slot()?;
         let attested = match self.attested().await {
             Ok(attested) => attested,
             Err(failure) if failure.code == Code::StoreRolledBack => return Err(failure),

@@ -105,8 +105,13 @@ impl Keys {
                 context.activate_credential(ak, ek, id_object, seed).during("TPM2_ActivateCredential")
             });
         let secret = opened.map_err(|fault| {
-            let not_ours =
-                [Tss2ResponseCodeKind::Integrity, Tss2ResponseCodeKind::Value, Tss2ResponseCodeKind::Size];
+            let not_ours = [
+                Tss2ResponseCodeKind::Integrity,
+                Tss2ResponseCodeKind::Value,
+                Tss2ResponseCodeKind::Size,
+                Tss2ResponseCodeKind::Insufficient,
+                Tss2ResponseCodeKind::EccPoint,
+            ];
             if not_ours.into_iter().any(|kind| fault.is(kind)) { TpmError::Credential.into() } else { fault }
         })?;
         end(context, session)?;

@@ -59,10 +59,21 @@ fn check_explains(list: &mut Checklist, bytes: &[u8], quoted: &PcrValues, select
     for warning in log.warnings().iter().take(WARNINGS_MAX) {
         list.warn(format!("event log: {}: {}", warning.code, warning.detail));
     }
-    list.record(CHECK, explained(&log, quoted, selection));
+    match explained(&log, quoted, selection) {
+        Ok(Explained { tied: false, detail }) => list.not_applicable(CHECK, &detail),
+        Ok(Explained { tied: true, detail }) => list.record(CHECK, Ok(detail)),
+        Err(reason) => list.record(CHECK, Err(reason)),
+    }
 }
 
-fn explained(log: &EventLog<'_>, quoted: &PcrValues, selection: &Selection) -> Result<String, String> {
+/// What a log without contradiction says.
+struct Explained {
+    /// Whether at least one selected value is what the log replays to: else nothing vouches for it.
+    tied: bool,
+    detail: String,
+}
+
+fn explained(log: &EventLog<'_>, quoted: &PcrValues, selection: &Selection) -> Result<Explained, String> {
     if let [first, others @ ..] = log.findings() {
         let event = first.event.map_or_else(String::new, |event| format!(" in event {event}"));
         let more = if others.is_empty() { String::new() } else { format!(", and {} more", others.len()) };
@@ -99,13 +110,14 @@ fn explained(log: &EventLog<'_>, quoted: &PcrValues, selection: &Selection) -> R
         [] => String::new(),
         names => format!("; {what}: {}", names.join(", ")),
     };
-    Ok(format!(
+    let detail = format!(
         "{} events without findings{}{}{}",
         log.events().len(),
         list("explained", &matching),
         list("never extended", &untouched),
         list("not in the log, known by the approved value alone", &unlogged)
-    ))
+    );
+    Ok(Explained { tied: !matching.is_empty(), detail })
 }
 
 fn differs(name: &str, pcr: u8) -> String {

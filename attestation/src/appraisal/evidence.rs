@@ -4,7 +4,7 @@ use std::{cmp::Ordering, time::Duration};
 
 use crate::{
     ClockInfo, CodeMeasurement, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose,
-    Report, ReportDigest, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest, VerifiedReport,
+    Quote, Report, ReportDigest, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest, VerifiedReport,
     appraisal::{
         any_quote::vouched_for,
         event_log::check_event_log,
@@ -13,7 +13,7 @@ use crate::{
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
     audit::{Checkpoint, CoveredReceipts, Origin, VerifiedCheckpoint},
-    statement,
+    known_flaw, statement,
 };
 
 /// Every check of evidence besides those of its quote, in order.
@@ -124,12 +124,33 @@ fn check_enrolment(list: &mut Checklist, evidence: &Evidence, manifest: &Manifes
         Ok(verified) => verified,
         Err(error) => return list.record("tpm.enrolled", Err(error.to_string())),
     };
-    let EnrolmentRecord { ek, ak, root, remarks, activated_at, .. } = verified.record();
+    let EnrolmentRecord { ek, ak, root, remarks, activated_at, manufacturer, firmware_version, .. } =
+        verified.record();
     if (ek, ak) != (&evidence.ek, &evidence.ak) {
         let detail = format!(
             "expected a record of the attestation key {}, found one of {}",
             evidence.ak.name(),
             ak.name()
+        );
+        return list.record("tpm.enrolled", Err(detail));
+    }
+    // The record has the version that the node told; the quote has it from the TPM.
+    if !vouched_for(list) {
+        return;
+    }
+    let Ok(quote) = Quote::parse(&evidence.quote.attest) else { return };
+    let found = quote.firmware_version();
+    if found != *firmware_version {
+        list.warn(format!(
+            "the TPM's firmware is version {found:#018x}; it was enrolled as {firmware_version:#018x}"
+        ));
+    }
+    if let Some(flaw) = known_flaw(manufacturer.as_deref().unwrap_or_default(), found)
+        && !remarks.iter().any(|remark| remark.contains(flaw.cve))
+    {
+        let detail = format!(
+            "expected firmware without known flaws, found version {found:#018x}, which {} ({})",
+            flaw.effect, flaw.cve
         );
         return list.record("tpm.enrolled", Err(detail));
     }

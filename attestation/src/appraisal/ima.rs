@@ -72,10 +72,16 @@ pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues, co
         details.extend(untied.iter().map(|reason| format!("not tied: {reason}")));
         details.join("; ")
     });
-    if result.is_ok() && pcr10(&log, values).is_none() {
-        list.warn("the measurement list is not tied to the quote, which does not cover PCR 10".to_owned());
+    match result {
+        // A list that nothing vouches for is no evidence, however well it hangs together.
+        Ok(details) if pcr10(&log, values).is_none() => {
+            list.warn(
+                "the measurement list is not tied to the quote, which does not cover PCR 10".to_owned(),
+            );
+            list.not_applicable("ima", &details);
+        }
+        result => list.record("ima", result),
     }
-    list.record("ima", result);
     warn(list, &log, values);
 }
 

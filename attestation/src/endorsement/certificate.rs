@@ -108,6 +108,10 @@ pub enum Tolerance {
     NotCanonical,
     /// A serial number that RFC 5280 forbids: negative, zero or longer than 20 bytes.
     SerialNumber,
+    /// It does not say that it is an endorsement key's (extended key usage).
+    NoPurpose,
+    /// It does not say what its key may do (key usage).
+    NoUsage,
     /// The key is said to be for OAEP alone (RFC 4055), which an RSA endorsement key is.
     OaepKey,
 }
@@ -119,6 +123,8 @@ impl fmt::Display for Tolerance {
             Self::Padding { bytes } => write!(f, "{bytes} bytes of padding behind the certificate"),
             Self::NotCanonical => f.write_str("an encoding that is not DER"),
             Self::SerialNumber => f.write_str("a serial number that RFC 5280 forbids"),
+            Self::NoPurpose => f.write_str("no word that the key is an endorsement key"),
+            Self::NoUsage => f.write_str("no word of what the key may do"),
             Self::OaepKey => f.write_str("a key declared as id-RSAES-OAEP"),
         }
     }
@@ -163,16 +169,21 @@ impl EkCertificate {
         }
         let body = certificate.tbs_certificate();
         let key = public_key(body.subject_public_key_info(), &mut tolerances)?;
+        let purposes = body.get_extension::<ExtendedKeyUsage>().map_err(malformed)?;
+        let usages = body.get_extension::<KeyUsage>().map_err(malformed)?;
+        if purposes.is_none() {
+            tolerances.push(Tolerance::NoPurpose);
+        }
+        if usages.is_none() {
+            tolerances.push(Tolerance::NoUsage);
+        }
         let usage = Usage {
             authority: body
                 .get_extension::<BasicConstraints>()
                 .map_err(malformed)?
                 .is_some_and(|(_, constraints)| constraints.ca),
-            endorsement: body
-                .get_extension::<ExtendedKeyUsage>()
-                .map_err(malformed)?
-                .is_none_or(|(_, purposes)| purposes.0.contains(&oid::EK_CERTIFICATE)),
-            secrets: body.get_extension::<KeyUsage>().map_err(malformed)?.map(|(_, usage)| match key {
+            endorsement: purposes.is_none_or(|(_, purposes)| purposes.0.contains(&oid::EK_CERTIFICATE)),
+            secrets: usages.map(|(_, usage)| match key {
                 TpmKey::Rsa { .. } => usage.key_encipherment(),
                 TpmKey::EccP256 { .. } | TpmKey::EccP384 { .. } => usage.key_agreement(),
             }),

@@ -152,6 +152,15 @@ pub fn appraise_ek(
     ek: Option<&PublicArea>,
     now: UnixTime,
 ) -> Verdict {
+    appraised(certificate, pinned, ek, now).verdict()
+}
+
+fn appraised(
+    certificate: &EkCertificate,
+    pinned: &PinnedCertificates,
+    ek: Option<&PublicArea>,
+    now: UnixTime,
+) -> Checklist {
     let mut list = Checklist::new(&[&EK_CHECKS]);
     let path = path(certificate, pinned, now).map(|Path { between, root }| {
         let issuer = certificate.issuer();
@@ -174,7 +183,7 @@ pub fn appraise_ek(
     for tolerance in certificate.tolerances() {
         list.warn(format!("the certificate was read with a liberty: {tolerance}"));
     }
-    list.verdict()
+    list
 }
 
 /// The pinned root that a certificate chains to: SHA-256 over its SubjectPublicKeyInfo.
@@ -282,7 +291,17 @@ pub fn appraise_ek_of(evidence: &Evidence, pinned: &PinnedCertificates, now: Uni
         Ok((certificate, pinned))
     };
     match read() {
-        Ok((certificate, pinned)) => appraise_ek(&certificate, &pinned, Some(&evidence.ek), now),
+        Ok((certificate, pinned)) => {
+            let mut list = appraised(&certificate, &pinned, Some(&evidence.ek), now);
+            if evidence.enrolment.is_none() {
+                list.warn(
+                    "no enrolment record: that the attestation key lies beside the certified endorsement key rests on the \
+                     manifest alone"
+                        .to_owned(),
+                );
+            }
+            list.verdict()
+        }
         Err(reason) => {
             let mut list = Checklist::new(&[&EK_CHECKS]);
             list.record("ek.chain", Err(reason));

@@ -1,4 +1,4 @@
-//! Is it a real TPM: vendors' certificates of endorsement keys, and what is known of their firmware.
+//! Is it a real TPM: vendors' certificates of endorsement keys.
 //!
 //! What a certificate says of an endorsement key, credential activation ([`Credential`](crate::Credential)) extends to an
 //! attestation key beside it. That convinces only whoever ran it, so its result travels as an
@@ -6,11 +6,9 @@
 
 mod certificate;
 mod chain;
-mod firmware;
 mod pem;
 mod readable;
 mod signatures;
 
 pub use certificate::{EkCertificate, EkCertificateError, Tolerance, TpmIdentity};
 pub use chain::{PinnedCertificates, PinnedError, appraise_ek, appraise_ek_of, root_of};
-pub use firmware::{FirmwareFlaw, known_flaw};

@@ -171,8 +171,8 @@ impl PublicArea {
         self.scheme
     }
 
-    /// Bits of the AES key with which this key, a restricted decryption key, protects what is below it in CFB mode; `None`
-    /// for any other protection.
+    /// Bits of the AES key, 128 or 256, with which this key, a restricted decryption key, protects what is below it in CFB
+    /// mode; `None` for any other protection.
     pub(crate) fn symmetric_bits(&self) -> Option<u16> {
         self.symmetric_bits
     }
@@ -232,7 +232,10 @@ fn padded<const N: usize>(coordinate: &[u8]) -> Result<[u8; N], PublicAreaError>
 
 fn cfb_key_bits(symmetric: &TpmtSymDefObject) -> Option<u16> {
     match (symmetric.key_bits, symmetric.mode) {
-        (TpmuSymKeyBits::Aes(bits), TpmuSymMode::Aes(TpmAlgId::Cfb)) => Some(bits.value()),
+        // What the TCG's templates have; no TPM has another.
+        (TpmuSymKeyBits::Aes(bits), TpmuSymMode::Aes(TpmAlgId::Cfb)) => {
+            Some(bits.value()).filter(|bits| matches!(bits, 128 | 256))
+        }
         _ => None,
     }
 }

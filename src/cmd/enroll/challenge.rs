@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use getrandom::SysRng;
-use sealstone_attestation::endorsement::{EkCertificate, appraise_ek, known_flaw, root_of};
-use sealstone_attestation::{Base64Bytes, Credential, Sha256Digest, UnixTime};
+use sealstone_attestation::endorsement::{EkCertificate, appraise_ek, root_of};
+use sealstone_attestation::{Base64Bytes, Credential, Sha256Digest, UnixTime, known_flaw};
 use sealstone_wire::api::{ActivateAsk, Enrolment};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -165,6 +165,9 @@ fn judge(args: &Args, enrolment: &Enrolment, now: UnixTime) -> Result<Result<Jud
     }
     let manufacturer = certificate.identity().manufacturer.clone();
     let mut remarks = verdict.warnings().to_vec();
+    if manufacturer.is_none() {
+        remarks.push("the certificate names no manufacturer, so nothing is known of its firmware".to_owned());
+    }
     let flaw = known_flaw(manufacturer.as_deref().unwrap_or_default(), enrolment.firmware_version);
     if let Some(flaw) = flaw {
         if args.accept_flaw.as_deref() != Some(flaw.cve) {

@@ -58,9 +58,17 @@ const TPM_FAIL_ST_VERSIONS: [(u16, u16); 14] = [
     (74, 16),
 ];
 
-/// INTEL-SA-00241, Platform Trust Technology: for each branch, the first fixed hotfix.
-const TPM_FAIL_INTEL_FIXED: [(u16, u16, u16); 5] =
-    [(11, 8, 70), (11, 12, 70), (11, 22, 70), (12, 0, 45), (14, 0, 10)];
+/// INTEL-SA-00241, Platform Trust Technology and Trusted Execution Engine: major version, the branches up to and with which
+/// minor version, and the first hotfix of that branch that is fixed; all of the earlier ones are affected.
+const TPM_FAIL_INTEL_FIXED: [(u16, u16, u16, u16); 7] = [
+    (3, 0, 1, 70),
+    (4, 0, 0, 20),
+    (11, 0, 8, 70),
+    (11, 9, 12, 70),
+    (11, 13, 22, 70),
+    (12, 0, 0, 45),
+    (14, 0, 0, 10),
+];
 
 /// What is known against this firmware (`TPMS_ATTEST.firmwareVersion`: major, minor, then two more numbers of 16 bits).
 #[must_use]
@@ -76,8 +84,9 @@ pub fn known_flaw(manufacturer: &str, firmware_version: u64) -> Option<FirmwareF
         return TPM_FAIL_ST_VERSIONS.contains(&(major, minor)).then_some(TPM_FAIL_ST);
     }
     if is(INTEL) {
-        let affected =
-            |&(of, branch, fixed): &(u16, u16, u16)| of == major && branch == minor && hotfix < fixed;
+        let affected = |&(of, first, last, fixed): &(u16, u16, u16, u16)| {
+            of == major && (first..=last).contains(&minor) && (minor, hotfix) < (last, fixed)
+        };
         return TPM_FAIL_INTEL_FIXED.iter().any(affected).then_some(TPM_FAIL_INTEL);
     }
     None
@@ -110,6 +119,17 @@ mod tests {
             ("id:494E5443", [11, 8, 69, 3399], Some(TPM_FAIL_INTEL)),
             ("id:494E5443", [11, 8, 70, 3626], None),
             ("id:494E5443", [12, 0, 35, 1427], Some(TPM_FAIL_INTEL)),
+            ("id:494E5443", [12, 0, 45, 0], None),
+            ("id:494E5443", [11, 0, 18, 1002], Some(TPM_FAIL_INTEL)),
+            ("id:494E5443", [11, 6, 99, 0], Some(TPM_FAIL_INTEL)),
+            ("id:494E5443", [11, 12, 69, 0], Some(TPM_FAIL_INTEL)),
+            ("id:494E5443", [11, 12, 70, 0], None),
+            ("id:494E5443", [11, 21, 80, 0], Some(TPM_FAIL_INTEL)),
+            ("id:494E5443", [11, 22, 70, 0], None),
+            ("id:494E5443", [3, 1, 69, 0], Some(TPM_FAIL_INTEL)),
+            ("id:494E5443", [4, 0, 20, 0], None),
+            ("id:494E5443", [14, 0, 9, 0], Some(TPM_FAIL_INTEL)),
+            ("id:494E5443", [15, 0, 0, 0], None),
             ("id:494E5443", [600, 7, 1, 1], None),
             ("id:414D4400", [7, 61, 0, 0], None),
             ("", [7, 61, 0, 0], None),
