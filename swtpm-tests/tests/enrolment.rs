@@ -18,10 +18,15 @@ fn vendor(node: &Node) -> [String; 4] {
     ]
 }
 
-fn challenge(node: &Node, options: &[&str]) -> Ran {
-    let fixed =
+fn run(node: &Node, command: &[&str], options: &[String]) -> Ran {
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    node.cli(&[command, &options].concat())
+}
+
+fn challenge(node: &Node, options: &[String]) -> Ran {
+    let command =
         ["enroll", "challenge", "request.json", "--pending", "pending", "-o", "challenge.json", "--json"];
-    node.cli(&[&fixed, options].concat())
+    run(node, &command, options)
 }
 
 fn sign(node: &Node) -> Ran {
