@@ -10,12 +10,10 @@ use sealstone_attestation::event_log::{
 use serde_json::{Value, json};
 use x509_cert::der::Decode;
 
-use crate::failure::{Failure, chain};
+use super::pcr_file;
+use crate::failure::Failure;
 use crate::files;
 use crate::output::{Answer, fields, json_of, shown};
-
-/// The PCRs of the firmware: a log explains them, or it is not the firmware's.
-const FIRMWARE_PCRS: u8 = 8;
 
 /// Read and replay a measured-boot event log
 ///
@@ -61,14 +59,7 @@ pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
 }
 
 fn read_values(path: &Path) -> Result<PcrValues, Failure> {
-    let values: PcrValues =
-        serde_json::from_str(&files::read_text(path, "PCR values")?).map_err(|error| {
-            Failure::unusable(
-                "PCR_VALUES",
-                format!("expected PCR values in {}, found: {}", path.display(), chain(&error)),
-                "give them by bank and PCR, such as {\"sha256\": {\"0\": \"HEX\"}}",
-            )
-        })?;
+    let values = pcr_file::read_named(path)?;
     if values.is_empty() {
         return Err(Failure::unusable(
             "PCR_VALUES",
@@ -83,7 +74,7 @@ fn read_values(path: &Path) -> Result<PcrValues, Failure> {
 fn is_explained(compared: &ComparedPcr) -> bool {
     match compared.comparison {
         Comparison::Matches | Comparison::Untouched => true,
-        Comparison::Unlogged => compared.pcr.get() >= FIRMWARE_PCRS,
+        Comparison::Unlogged => !compared.is_firmware_s(),
         _ => false,
     }
 }

@@ -14,10 +14,6 @@ type Selection = BTreeMap<PcrBank, BTreeSet<PcrIndex>>;
 /// The check's name.
 const CHECK: &str = "event_log";
 
-/// The PCRs that the firmware measures into. A log is the firmware's own story: what it leaves out of these was taken from
-/// it.
-const FIRMWARE_PCRS: u8 = 8;
-
 /// Warnings that are repeated in a verdict; the log itself tells them all.
 const WARNINGS_MAX: usize = 16;
 
@@ -84,13 +80,14 @@ fn explained(log: &EventLog<'_>, quoted: &PcrValues, selection: &Selection) -> R
     let selected = compared.iter().filter(|compared| {
         selection.get(&compared.bank).is_some_and(|indices| indices.contains(&compared.pcr))
     });
-    for ComparedPcr { bank, pcr, comparison } in selected {
+    for value in selected {
+        let ComparedPcr { bank, pcr, comparison } = value;
         let name = format!("{bank}:{pcr}");
         match comparison {
             Comparison::Matches => matching.push(name),
             Comparison::Untouched => untouched.push(name),
             // The manifest names its value, and the state was found by it; the log says nothing about it.
-            Comparison::Unlogged if pcr.get() >= FIRMWARE_PCRS => unlogged.push(name),
+            Comparison::Unlogged if !value.is_firmware_s() => unlogged.push(name),
             Comparison::Unlogged => {
                 return Err(format!("expected the firmware's log to explain {name}, found no event for it"));
             }

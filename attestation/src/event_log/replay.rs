@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::{
     HexBytes, PcrBank, PcrIndex, PcrValues,
-    event_log::{Event, LogAlgorithm},
+    event_log::{Event, LogAlgorithm, separator::FIRMWARE_PCRS},
 };
 
 /// The value of a PCR before anything is extended: zeros, but ones where only a dynamic launch begins, and the startup
@@ -122,6 +122,14 @@ pub struct ComparedPcr {
     /// How it compares.
     #[serde(flatten)]
     pub comparison: Comparison,
+}
+
+impl ComparedPcr {
+    /// Whether the firmware measures into this PCR, so that its log must explain the value.
+    #[must_use]
+    pub fn is_firmware_s(&self) -> bool {
+        usize::from(self.pcr.get()) < FIRMWARE_PCRS
+    }
 }
 
 pub(super) fn compare(
