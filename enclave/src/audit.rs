@@ -395,7 +395,7 @@ fn malformed(detail: impl Into<String>) -> Refuse {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, VecDeque};
+    use std::collections::BTreeMap;
 
     use proptest::prelude::*;
 
