@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
+mod boot;
 mod cmd;
 mod endpoint;
 mod failure;
