@@ -36,8 +36,9 @@ mod tpm;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use appraisal::{
     bare_quote::{BareAppraisal, BareQuote, appraise_bare_quote},
-    evidence::{Expectations, appraise},
+    evidence::{Expectations, appraise, manifest_refused},
     ima::appraise_ima,
+    level::{Level, LevelFinding, LevelResult, Levels},
     quote::{Attested, QuoteAppraisal, appraise_quote},
     verdict::{Check, LogAnchor, Outcome, Verdict},
 };

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use sealstone_attestation::endorsement::appraise_ek_of;
 use sealstone_attestation::{
-    AuthorityDigest, Evidence, Expectations, Nonce, Outcome, Purpose, UnixTime, Verdict, VerifiedManifest,
-    appraise,
+    AuthorityDigest, Evidence, Expectations, Level, LevelResult, Nonce, Outcome, Purpose, UnixTime, Verdict,
+    VerifiedManifest, appraise, manifest_refused,
 };
-use serde_json::json;
 
 use super::ek;
 use super::manifest::Unverified;
@@ -19,7 +18,8 @@ use crate::output::{Answer, json_of, shown};
 
 /// Appraise a node's evidence offline
 ///
-/// Needs no node and no network. Every check is named; the evidence is accepted only if none failed.
+/// Needs no node and no network. Every check is named; the evidence is accepted only if none failed. Four questions are answered
+/// apart: is it authentic, is it fresh, is the state approved, is the code measured.
 /// Trust starts from --authority (who approves manifests) or from a --manifest file that you trust.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
@@ -68,7 +68,7 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     };
     let trusted = match trusted {
         Ok(trusted) => trusted,
-        Err(error) => return Ok(manifest_refused(&chain(&error))),
+        Err(error) => return Ok(answer(&manifest_refused(chain(&error)))),
     };
     let expectations = Expectations {
         purpose: Purpose::Evidence,
@@ -82,7 +82,11 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
         let pinned = ek::pinned(&roots, intermediates.as_deref())?;
         verdict = verdict.and(appraise_ek_of(&evidence, &pinned, now));
     }
-    Ok(Answer::verdict(verdict.accepted(), json_of(&verdict), described(&verdict)))
+    Ok(answer(&verdict))
+}
+
+fn answer(verdict: &Verdict) -> Answer {
+    Answer::verdict(verdict.accepted(), json_of(verdict), described(verdict))
 }
 
 /// Evidence as a file holds it; nothing in it is believed yet.
@@ -97,37 +101,49 @@ pub(super) fn read_evidence(file: &Path) -> Result<Evidence, Failure> {
     })
 }
 
-/// Without an approved manifest there is nothing to judge by: a refusal in the shape of a verdict.
-fn manifest_refused(reason: &str) -> Answer {
-    let json = json!({
-        "accepted": false,
-        "checks": [{"name": "manifest.approved", "result": "failed", "detail": reason}],
-        "warnings": [],
-        "log": null,
-    });
-    Answer::verdict(false, json, format!("FAIL manifest.approved: {}\nrefused\n", shown(reason)))
-}
-
-/// A verdict for people, one check in each line.
+/// A verdict for people: checks and warnings, what they say of each level, and the conclusion.
 pub(super) fn described(verdict: &Verdict) -> String {
     let mut text = checks_described(verdict);
+    for (level, found) in verdict.levels().iter() {
+        let result = match found.result {
+            LevelResult::Passed => "yes",
+            LevelResult::Failed => "NO",
+            LevelResult::NotShown => "not shown",
+        };
+        text.push_str(&format!("{}? {result}: {}\n", titled(level), shown(&found.detail)));
+    }
     text.push_str(if verdict.accepted() { "accepted\n" } else { "refused\n" });
     text
 }
 
-/// Every check and warning, a line each.
+/// Every check below its level, and every warning, a line each.
 pub(super) fn checks_described(verdict: &Verdict) -> String {
     let mut text = String::new();
-    for check in verdict.checks() {
-        let result = match check.result {
-            Outcome::Passed => "pass",
-            Outcome::Failed => "FAIL",
-            Outcome::NotApplicable => "n/a ",
-        };
-        text.push_str(&format!("{result} {}: {}\n", check.name, shown(&check.detail)));
+    for level in Level::ALL {
+        let mut checks = verdict.checks().iter().filter(|check| check.level == level).peekable();
+        if checks.peek().is_some() {
+            text.push_str(&format!("{}:\n", titled(level)));
+        }
+        for check in checks {
+            let result = match check.result {
+                Outcome::Passed => "pass",
+                Outcome::Failed => "FAIL",
+                Outcome::NotApplicable => "n/a ",
+            };
+            text.push_str(&format!("  {result} {}: {}\n", check.name, shown(&check.detail)));
+        }
     }
     for warning in verdict.warnings() {
         text.push_str(&format!("warning: {}\n", shown(warning)));
     }
     text
+}
+
+const fn titled(level: Level) -> &'static str {
+    match level {
+        Level::Authentic => "authentic",
+        Level::Fresh => "fresh",
+        Level::StateApproved => "state approved",
+        Level::CodeMeasured => "code measured",
+    }
 }

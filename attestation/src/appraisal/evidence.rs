@@ -4,33 +4,42 @@ use std::{cmp::Ordering, time::Duration};
 
 use crate::{
     ClockInfo, CodeMeasurement, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose,
-    Quote, Report, ReportDigest, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest, VerifiedReport,
+    Quote, Report, ReportDigest, Statement, TooLong, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest,
+    VerifiedReport,
     appraisal::{
         any_quote::vouched_for,
         event_log::check_event_log,
         ima::{Coverage, check_ima},
-        quote::{QUOTE_CHECKS, check_quote},
+        level::Level::{Authentic, CodeMeasured, Fresh, StateApproved},
+        quote::{CONTENT_CHECKS, ExpectedStatement, SIGNER_CHECKS, check_quote},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
     audit::{Checkpoint, CoveredReceipts, Origin, VerifiedCheckpoint},
     known_flaw, statement,
 };
 
+/// Whether the quote is over what the evidence says of itself: report, manifest, checkpoint, purpose and nonce are then as they
+/// were when it was made. Whether these are the ones that its reader wants is asked by other checks.
+static BOUND_STATEMENT: [CheckSpec; 1] = [mandatory(Authentic, "statement.bound")];
+
 /// Every check of evidence besides those of its quote, in order.
 static EVIDENCE_CHECKS: [CheckSpec; 12] = [
-    mandatory("manifest.same"),
-    mandatory("report.signature"),
-    mandatory("report.manifest"),
-    mandatory("report.node"),
-    mandatory("evidence.purpose"),
-    mandatory("evidence.nonce"),
-    if_asked("evidence.age"),
-    if_asked("log.anchored"),
-    if_asked("tpm.enrolled"),
-    if_asked("code.measured"),
-    if_asked("event_log"),
-    if_asked("ima"),
+    mandatory(StateApproved, "manifest.same"),
+    mandatory(Authentic, "report.signature"),
+    mandatory(StateApproved, "report.manifest"),
+    mandatory(Authentic, "report.node"),
+    mandatory(Fresh, "evidence.purpose"),
+    mandatory(Fresh, "evidence.nonce"),
+    if_asked(Fresh, "evidence.age"),
+    if_asked(Authentic, "log.anchored"),
+    if_asked(Authentic, "tpm.enrolled"),
+    if_asked(CodeMeasured, "code.measured"),
+    if_asked(Authentic, "event_log"),
+    if_asked(Authentic, "ima"),
 ];
+
+/// What alone is checked when the manifest is not trusted.
+static MANIFEST_CHECKS: [CheckSpec; 1] = [mandatory(StateApproved, "manifest.approved")];
 
 /// How far the clocks of an enclave and of who appraises may differ.
 const CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -50,8 +59,8 @@ pub struct Expectations {
     pub max_age: Option<Duration>,
 }
 
-/// Appraises evidence under a manifest that its reader trusts. Purpose and nonce come from the expectations;
-/// what the evidence says of them is only compared.
+/// Appraises evidence under a manifest that its reader trusts. The quote must be over what the evidence says of itself, and
+/// that must be what is expected: purpose, nonce and manifest are not believed, but compared.
 #[must_use]
 pub fn appraise(
     evidence: &Evidence,
@@ -59,17 +68,11 @@ pub fn appraise(
     expectations: &Expectations,
     now: UnixTime,
 ) -> Verdict {
-    let mut list = Checklist::new(&[&QUOTE_CHECKS, &EVIDENCE_CHECKS]);
+    let mut list = Checklist::new(&[&SIGNER_CHECKS, &BOUND_STATEMENT, &CONTENT_CHECKS, &EVIDENCE_CHECKS]);
     let checked = manifest.manifest();
     match enrolled_node(evidence, checked, expectations) {
         Ok(node) => {
-            let expected = statement(
-                expectations.purpose,
-                expectations.nonce.as_bytes(),
-                ReportDigest::of(&evidence.report.payload),
-                manifest.digest(),
-                &evidence.checkpoint,
-            );
+            let expected = ExpectedStatement { check: "statement.bound", statement: said(evidence) };
             let previous = expectations.previous_clock.as_ref();
             // The whole list decides; what was attested is part of the verdict's details.
             let _ = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
@@ -88,6 +91,26 @@ pub fn appraise(
     check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
     check_measurements(&mut list, evidence);
     list.verdict()
+}
+
+/// The verdict on evidence whose manifest its reader does not trust: there is nothing to judge by.
+#[must_use]
+pub fn manifest_refused(reason: String) -> Verdict {
+    let mut list = Checklist::new(&[&MANIFEST_CHECKS]);
+    list.record("manifest.approved", Err(reason));
+    list.verdict()
+}
+
+/// The statement that evidence claims its quote to be over. All that it is made of is compared with what is expected:
+/// purpose and nonce by `evidence.purpose` and `evidence.nonce`, the manifest by `manifest.same`.
+fn said(evidence: &Evidence) -> Result<Statement, TooLong> {
+    statement(
+        evidence.purpose,
+        evidence.nonce.as_bytes(),
+        ReportDigest::of(&evidence.report.payload),
+        ManifestDigest::of(&evidence.manifest.payload),
+        &evidence.checkpoint,
+    )
 }
 
 /// The enrolled node whose keys these are, both of them from one record.
@@ -280,7 +303,7 @@ fn report_age(time: UnixTime, now: UnixTime, max_age: Duration) -> Result<String
     }
 }
 
-/// What the evidence says of itself; the statement decides, this explains.
+/// The statement holds what the evidence says of itself; here that is held to what was asked.
 fn check_freshness(list: &mut Checklist, evidence: &Evidence, expectations: &Expectations) {
     let result = if evidence.purpose == expectations.purpose {
         Ok(evidence.purpose.to_string())

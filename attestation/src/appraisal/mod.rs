@@ -6,5 +6,6 @@ pub(crate) mod clock;
 pub(crate) mod event_log;
 pub(crate) mod evidence;
 pub(crate) mod ima;
+pub(crate) mod level;
 pub(crate) mod quote;
 pub(crate) mod verdict;

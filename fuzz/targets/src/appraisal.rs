@@ -29,7 +29,8 @@ const QUOTE_CHECKS: [&str; 14] = [
 ];
 
 /// Checks that accepted evidence has passed besides.
-const EVIDENCE_CHECKS: [&str; 6] = [
+const EVIDENCE_CHECKS: [&str; 7] = [
+    "statement.bound",
     "manifest.same",
     "report.signature",
     "report.manifest",
