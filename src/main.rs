@@ -9,6 +9,7 @@ mod cmd;
 mod endpoint;
 mod failure;
 mod files;
+mod html;
 mod http;
 mod keyfile;
 mod output;

@@ -36,7 +36,7 @@ mod tpm;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use appraisal::{
     bare_quote::{BareAppraisal, BareQuote, appraise_bare_quote},
-    evidence::{Expectations, appraise, manifest_refused},
+    evidence::{Expectations, appraise, evidence_checks, manifest_refused},
     ima::appraise_ima,
     level::{Level, LevelFinding, LevelResult, Levels},
     quote::{Attested, QuoteAppraisal, appraise_quote},

@@ -5,5 +5,5 @@ mod facts;
 mod file;
 
 pub(crate) use changes::Changes;
-pub(crate) use facts::{facts, subjects};
+pub(crate) use facts::{BootFact, facts, subjects};
 pub(crate) use file::LogFile;

@@ -14,6 +14,7 @@ use super::manifest::Unverified;
 use super::now;
 use crate::failure::{Failure, chain};
 use crate::files;
+use crate::html::{self, Asked, Page};
 use crate::output::{Answer, json_of, shown};
 
 /// Appraise a node's evidence offline
@@ -52,37 +53,73 @@ pub(super) struct Args {
     /// Judge as of this time [default: this machine's clock]
     #[arg(long, value_name = "RFC3339")]
     at: Option<UnixTime>,
+    /// Also write the verdict as one static page, accepted or refused; it is replaced
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
-    let Args { file, manifest, authority, nonce, node, max_age, roots, intermediates, at } = args;
-    let now = at.map_or_else(now, Ok)?;
-    let evidence = read_evidence(&file)?;
-    let envelope = match &manifest {
+    let now = args.at.map_or_else(now, Ok)?;
+    let evidence = read_evidence(&args.file)?;
+    let (trusted, verdict) = judged(&args, &evidence, now)?;
+    if let Some(path) = &args.html {
+        let trust = trust(&args);
+        let asked = Asked {
+            nonce: &args.nonce,
+            node: args.node.as_deref(),
+            max_age: args.max_age,
+            trust: &trust,
+            roots: args.roots.is_some(),
+            now,
+        };
+        let manifest = trusted.as_ref().map(VerifiedManifest::manifest);
+        let page = html::write(&Page::of(&evidence, manifest, &verdict, &asked));
+        files::replace(path, "the page", page.as_bytes())?;
+    }
+    Ok(answer(&verdict))
+}
+
+/// The manifest that is trusted, if there is one, and the verdict.
+fn judged(
+    args: &Args,
+    evidence: &Evidence,
+    now: UnixTime,
+) -> Result<(Option<VerifiedManifest>, Verdict), Failure> {
+    let envelope = match &args.manifest {
         Some(path) => Unverified::read(path)?.bytes,
         None => evidence.manifest.to_json(),
     };
-    let trusted = match authority {
+    let trusted = match args.authority {
         Some(authority) => VerifiedManifest::first(&envelope, authority),
         None => VerifiedManifest::danger_trust_as_given(&envelope),
     };
     let trusted = match trusted {
         Ok(trusted) => trusted,
-        Err(error) => return Ok(answer(&manifest_refused(chain(&error)))),
+        Err(error) => return Ok((None, manifest_refused(chain(&error)))),
     };
     let expectations = Expectations {
         purpose: Purpose::Evidence,
-        nonce,
-        node,
+        nonce: args.nonce.clone(),
+        node: args.node.clone(),
         previous_clock: None,
-        max_age: max_age.map(Duration::from_secs),
+        max_age: args.max_age.map(Duration::from_secs),
     };
-    let mut verdict = appraise(&evidence, &trusted, &expectations, now);
-    if let Some(roots) = roots {
-        let pinned = ek::pinned(&roots, intermediates.as_deref())?;
-        verdict = verdict.and(appraise_ek_of(&evidence, &pinned, now));
+    let mut verdict = appraise(evidence, &trusted, &expectations, now);
+    if let Some(roots) = &args.roots {
+        let pinned = ek::pinned(roots, args.intermediates.as_deref())?;
+        verdict = verdict.and(appraise_ek_of(evidence, &pinned, now));
     }
-    Ok(answer(&verdict))
+    Ok((Some(trusted), verdict))
+}
+
+/// Where trust in the manifest starts, in words.
+fn trust(args: &Args) -> String {
+    match (&args.authority, &args.manifest) {
+        (Some(authority), Some(path)) => format!("the authority {authority}, of {}", path.display()),
+        (Some(authority), None) => format!("the authority {authority}, of the manifest in the evidence"),
+        (None, Some(path)) => format!("the file {}, taken as given", path.display()),
+        (None, None) => "nothing".to_owned(),
+    }
 }
 
 fn answer(verdict: &Verdict) -> Answer {

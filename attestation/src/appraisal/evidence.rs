@@ -101,6 +101,13 @@ pub fn manifest_refused(reason: String) -> Verdict {
     list.verdict()
 }
 
+/// The names of all checks that a verdict on evidence can hold, besides those of an endorsement key's certificate.
+pub fn evidence_checks() -> impl Iterator<Item = &'static str> {
+    let lists: [&'static [CheckSpec]; 5] =
+        [&SIGNER_CHECKS, &BOUND_STATEMENT, &CONTENT_CHECKS, &EVIDENCE_CHECKS, &MANIFEST_CHECKS];
+    lists.into_iter().flatten().map(CheckSpec::name)
+}
+
 /// The statement that evidence claims its quote to be over. All that it is made of is compared with what is expected:
 /// purpose and nonce by `evidence.purpose` and `evidence.nonce`, the manifest by `manifest.same`.
 fn said(evidence: &Evidence) -> Result<Statement, TooLong> {

@@ -133,6 +133,13 @@ pub(crate) struct CheckSpec {
     may_be_not_applicable: bool,
 }
 
+impl CheckSpec {
+    /// The check's name.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 /// A check that must pass.
 pub(crate) const fn mandatory(level: Level, name: &'static str) -> CheckSpec {
     CheckSpec { name, level, may_be_not_applicable: false }

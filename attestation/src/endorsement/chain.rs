@@ -31,6 +31,11 @@ static EK_CHECKS: [CheckSpec; 4] = [
     if_asked(Authentic, "ek.key"),
 ];
 
+/// The names of all checks of an endorsement key's certificate.
+pub fn ek_checks() -> impl Iterator<Item = &'static str> {
+    EK_CHECKS.iter().map(CheckSpec::name)
+}
+
 /// Certificates of one kind: all vendors together have some two hundred.
 const PINNED_MAX: usize = 4096;
 
