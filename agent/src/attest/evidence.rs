@@ -49,7 +49,7 @@ pub(super) async fn take(
         statement(Purpose::Evidence, nonce.as_bytes(), verified.digest(), manifest.digest(), &checkpoint)
             .expect("a nonce of at most 64 bytes and a checkpoint fit");
     let identity = tpm.identity().await?;
-    let quote = tpm.quote(&manifest.manifest().quote_selection(), *statement.as_bytes()).await?;
+    let quote = tpm.quote(&manifest.manifest().evidence_selection(), *statement.as_bytes()).await?;
     Ok(Evidence {
         format: FORMAT,
         purpose: Purpose::Evidence,

@@ -3,11 +3,11 @@
 use std::{cmp::Ordering, time::Duration};
 
 use crate::{
-    ClockInfo, CodeMeasurement, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose,
-    Quote, Report, ReportDigest, Statement, TooLong, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest,
-    VerifiedReport,
+    ClockInfo, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Quote, Report,
+    ReportDigest, Statement, TooLong, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest, VerifiedReport,
     appraisal::{
         any_quote::vouched_for,
+        code::{ShownCode, check_code},
         event_log::check_event_log,
         ima::{Coverage, check_ima},
         level::Level::{Authentic, CodeMeasured, Fresh, StateApproved},
@@ -70,12 +70,12 @@ pub fn appraise(
 ) -> Verdict {
     let mut list = Checklist::new(&[&SIGNER_CHECKS, &BOUND_STATEMENT, &CONTENT_CHECKS, &EVIDENCE_CHECKS]);
     let checked = manifest.manifest();
+    let mut attested = None;
     match enrolled_node(evidence, checked, expectations) {
         Ok(node) => {
             let expected = ExpectedStatement { check: "statement.bound", statement: said(evidence) };
             let previous = expectations.previous_clock.as_ref();
-            // The whole list decides; what was attested is part of the verdict's details.
-            let _ = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
+            attested = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
             check_report(&mut list, evidence, manifest, Some(node), expectations, now);
         }
         Err(reason) => {
@@ -86,10 +86,18 @@ pub fn appraise(
     check_manifest(&mut list, evidence, manifest);
     check_freshness(&mut list, evidence, expectations);
     check_enrolment(&mut list, evidence, checked);
-    check_code(&mut list, checked);
     let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
     check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
     check_measurements(&mut list, evidence);
+    let verified = VerifiedReport::from_envelope(&evidence.report).ok();
+    let shown = ShownCode {
+        state: attested.as_ref().map(|attested| &attested.state),
+        event_log: log,
+        ima_log: evidence.ima_log.as_ref().map(|log| log.0.as_slice()),
+        quoted: &evidence.quote.pcrs,
+        binary: verified.and_then(|verified| verified.report().build.binary_sha256),
+    };
+    check_code(&mut list, checked.code(), &shown);
     list.verdict()
 }
 
@@ -335,23 +343,5 @@ fn check_measurements(list: &mut Checklist, evidence: &Evidence) {
                 check_ima(list, &log.0, &evidence.quote.pcrs, Coverage::AsQuoted);
             }
         }
-    }
-}
-
-fn check_code(list: &mut Checklist, manifest: &Manifest) {
-    let unsupported = |how: &str| {
-        Err(format!("expected binaries shown by {how}, found that this version cannot appraise that"))
-    };
-    match manifest.code() {
-        CodeMeasurement::None => {
-            list.not_applicable("code.measured", "the manifest says code = \"none\"");
-            list.warn(
-                "the quote shows the machine's boot state; that the approved binaries ran on it is not shown \
-                 (code = \"none\": neither dm-verity nor enforced IMA)"
-                    .to_owned(),
-            );
-        }
-        CodeMeasurement::Verity => list.record("code.measured", unsupported("dm-verity (code = \"verity\")")),
-        CodeMeasurement::Ima => list.record("code.measured", unsupported("enforced IMA (code = \"ima\")")),
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod any_quote;
 pub(crate) mod bare_quote;
 pub(crate) mod clock;
+pub(crate) mod code;
 pub(crate) mod event_log;
 pub(crate) mod evidence;
 pub(crate) mod ima;

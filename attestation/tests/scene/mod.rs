@@ -4,8 +4,9 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 use sealstone_attestation::{
-    BuildInfo, Envelope, Evidence, Expectations, Level, LevelResult, ManifestDraft, Nonce, Protection,
-    Purpose, Receipt, Report, ReportDigest, UnixTime, Verdict, VerifiedManifest, appraise,
+    BuildInfo, Envelope, Evidence, Expectations, HexBytes, Level, LevelResult, ManifestDraft, Nonce, PcrBank,
+    PcrIndex, PcrValues, Protection, Purpose, Receipt, Report, ReportDigest, UnixTime, Verdict,
+    VerifiedManifest, appraise,
     audit::{Checkpoint, CoveredReceipts, Origin, TreeHash},
     statement,
 };
@@ -47,6 +48,26 @@ impl Scene {
         change(&mut draft);
         let manifest = verified(&draft, &[&person]);
         Self { person, enclave, machine, manifest }
+    }
+
+    /// A machine with these values, approved in them as far as they are of this bank and these PCRs.
+    pub(crate) fn in_state(
+        values: PcrValues,
+        bank: PcrBank,
+        approved: &[u8],
+        change: impl FnOnce(&mut ManifestDraft),
+    ) -> Self {
+        let pcrs = approved.iter().map(|pcr| {
+            let index = PcrIndex::new(*pcr).unwrap();
+            (index, HexBytes(values.get(bank, index).unwrap().to_vec()))
+        });
+        let pcrs = pcrs.collect();
+        let mut scene = Self::with(|draft| {
+            (draft.states[0].bank, draft.states[0].pcrs) = (bank, pcrs);
+            change(draft);
+        });
+        scene.machine.pcrs = values;
+        scene
     }
 
     pub(crate) fn report(&self) -> Report {
