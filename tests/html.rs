@@ -185,7 +185,7 @@ fn a_state_that_is_not_approved_is_marked_and_the_events_that_were_added_are_nam
     let pcrs = text(section(&page, "pcrs"));
     assert!(pcrs.contains("1 PCR differs from boot-1"), "{pcrs}");
     assert!(
-        pcrs.contains("Why PCR 8 differs from boot-1The first 2 of its events lead to the approved value"),
+        pcrs.contains("Why PCR 8 differs from boot-1The first 2 of its events lead to the approved value. These came after"),
         "{pcrs}"
     );
     assert!(pcrs.contains("init=/bin/sh") && pcrs.contains("✗ differs"), "{pcrs}");

@@ -355,3 +355,58 @@ fn after_the_boot(verdict: &Verdict) -> Step {
     });
     step("After the boot", "PCR 10, command line", facts.collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::builder::{COMMAND_LINE, LOADER_PATH, LogBuilder, honest};
+    use super::*;
+
+    const BANK: [LogAlgorithm; 1] = [LogAlgorithm::Sha256];
+
+    /// The steps of this log if these PCRs are proven.
+    fn steps(log: &LogBuilder, proven: &[u8]) -> Vec<Step> {
+        let bytes = log.bytes();
+        let log = EventLog::parse(&bytes).unwrap();
+        let proven = proven.iter().filter_map(|pcr| PcrIndex::new(*pcr)).collect();
+        logged_steps(&log, &Worth { proven, doubt: None })
+    }
+
+    fn facts_of<'s>(steps: &'s [Step], what: &str) -> Vec<&'s FactShown> {
+        steps.iter().flat_map(|step| &step.facts).filter(|fact| fact.what == what).collect()
+    }
+
+    #[test]
+    fn nothing_is_a_fact_unless_its_pcr_is_proven() {
+        let log = honest(&BANK);
+        let none = steps(&log, &[]);
+        assert!(none.iter().flat_map(|step| &step.facts).all(|fact| fact.standing != Standing::Fact));
+        let some = steps(&log, &[7]);
+        assert_eq!(facts_of(&some, "secure boot")[0].standing, Standing::Fact);
+        assert_eq!(facts_of(&some, "command line")[0].standing, Standing::NotProven);
+        let all = steps(&log, &[0, 1, 4, 7, 8]);
+        assert_eq!(facts_of(&all, "command line")[0].said.as_str(), format!("{COMMAND_LINE} (by GRUB)"));
+        assert_eq!(facts_of(&all, "command line")[0].standing, Standing::Fact);
+    }
+
+    #[test]
+    fn of_an_image_the_digest_is_the_fact_and_the_path_a_description() {
+        let steps = steps(&honest(&BANK), &[4]);
+        let loader = facts_of(&steps, "boot loader")[0];
+        let digest = hex::encode(LogAlgorithm::Sha256.digest(&[b"shim"]));
+        assert_eq!(loader.said.as_str(), format!("content with the digest {digest}"));
+        assert_eq!(loader.described.as_ref().unwrap().as_str(), LOADER_PATH);
+    }
+
+    #[test]
+    fn a_step_of_which_the_log_says_nothing_is_unknown_and_a_long_one_has_an_end() {
+        let mut log = LogBuilder::agile(&BANK);
+        for number in 0..1000 {
+            log.grub("kernel_cmdline: ", &format!("kernel {number}"));
+        }
+        let steps = steps(&log, &[8]);
+        assert_eq!(steps.iter().filter(|step| step.facts[0].said.as_str() == UNKNOWN_FACT).count(), 3);
+        assert!(facts_of(&steps, "secure boot")[0].said.as_str().starts_with("unknown"));
+        let kernel = steps.last().unwrap();
+        assert_eq!((kernel.facts.len(), kernel.omitted), (FACTS_SHOWN, 2000 - FACTS_SHOWN));
+    }
+}

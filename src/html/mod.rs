@@ -2,6 +2,9 @@
 //! formats it. The page has no script and loads nothing.
 
 mod boot;
+#[cfg(test)]
+#[path = "../../attestation/tests/event_log/builder.rs"]
+mod builder;
 mod check;
 mod node;
 mod page;

@@ -1,6 +1,6 @@
 //! Everything that the page shows, decided before it is formatted.
 
-use sealstone_attestation::{Evidence, Manifest, Nonce, UnixTime, Verdict};
+use sealstone_attestation::{Evidence, Manifest, Nonce, Outcome, UnixTime, Verdict};
 
 use super::boot::{self, Boot};
 use super::check::{LevelShown, levels};
@@ -85,7 +85,11 @@ impl Page {
 fn summary(verdict: &Verdict) -> Shown {
     match verdict.first_failure() {
         Some(check) => Shown::of(format!("{}: {}", check.name, check.detail)),
-        None if verdict.accepted() => Shown::of("no check failed"),
+        None if verdict.accepted() => {
+            let of = |result| verdict.checks().iter().filter(|check| check.result == result).count();
+            let (passed, not_asked) = (of(Outcome::Passed), of(Outcome::NotApplicable));
+            Shown::of(format!("{passed} checks passed, none failed, {not_asked} were not asked"))
+        }
         None => Shown::of("nothing was checked"),
     }
 }

@@ -333,8 +333,12 @@ fn account(account: &Account) -> Markup {
             Found::Unknown(why) => p { strong { "Unknown: " } (why) "." },
             Found::Added { before, events: these, omitted } => {
                 p {
-                    "The first " (before) " of its events lead to the approved value. These came after them, and account for "
-                    "the difference:"
+                    @match before {
+                        0 => "The approved value is that of a PCR into which nothing was measured.",
+                        1 => "The first of its events leads to the approved value.",
+                        _ => { "The first " (before) " of its events lead to the approved value." },
+                    }
+                    " These came after, and account for the difference:"
                 }
                 (events(these, *omitted, &format!("events added to PCR {pcr}")))
             },
