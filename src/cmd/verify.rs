@@ -14,6 +14,7 @@ use super::manifest::Unverified;
 use super::now;
 use crate::failure::{Failure, chain};
 use crate::files;
+use crate::keyfile::read_public;
 use crate::output::{Answer, json_of, shown};
 
 /// Appraise a node's evidence offline
@@ -24,6 +25,7 @@ use crate::output::{Answer, json_of, shown};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone verify evidence.json --nonce HEX --authority DIGEST\n  \
+        sealstone verify evidence.json --challenger auditor.pub --authority DIGEST\n  \
         sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json")]
 pub(super) struct Args {
     /// The evidence that `sealstone attest` took
@@ -31,12 +33,15 @@ pub(super) struct Args {
     /// The manifest to judge by [default: the one inside the evidence, which needs --authority]
     #[arg(long, value_name = "ENVELOPE")]
     manifest: Option<PathBuf>,
-    /// The digest of the authority set that you trust
+    /// The digest of the authority set that you trust, or that handed over to the present one
     #[arg(long, value_name = "DIGEST", required_unless_present = "manifest")]
     authority: Option<AuthorityDigest>,
     /// The nonce that you gave to whoever took the evidence
-    #[arg(long, value_name = "HEX")]
-    nonce: Nonce,
+    #[arg(long, value_name = "HEX", required_unless_present = "challenger")]
+    nonce: Option<Nonce>,
+    /// The public key (PEM, SPKI) of whoever must have chosen the nonce and signed when (`sealstone challenge new`)
+    #[arg(long, value_name = "PUB.pem")]
+    challenger: Option<PathBuf>,
     /// Refuse evidence of any other node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -55,15 +60,16 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
-    let Args { file, manifest, authority, nonce, node, max_age, roots, intermediates, at } = args;
+    let Args { file, manifest, authority, nonce, challenger, node, max_age, roots, intermediates, at } = args;
     let now = at.map_or_else(now, Ok)?;
+    let challenger = challenger.as_deref().map(read_public).transpose()?;
     let evidence = read_evidence(&file)?;
     let envelope = match &manifest {
         Some(path) => Unverified::read(path)?.bytes,
         None => evidence.manifest.to_json(),
     };
     let trusted = match authority {
-        Some(authority) => VerifiedManifest::first(&envelope, authority),
+        Some(authority) => VerifiedManifest::through(&envelope, &evidence.predecessors, authority),
         None => VerifiedManifest::danger_trust_as_given(&envelope),
     };
     let trusted = match trusted {
@@ -73,6 +79,7 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     let expectations = Expectations {
         purpose: Purpose::Evidence,
         nonce,
+        challenger,
         node,
         previous_clock: None,
         max_age: max_age.map(Duration::from_secs),
