@@ -10,6 +10,7 @@ mod algorithm;
 mod appraisal;
 pub mod audit;
 mod authority;
+mod challenge;
 mod clock;
 mod digest;
 mod dsse;
@@ -43,6 +44,7 @@ pub use appraisal::{
     verdict::{Check, LogAnchor, Outcome, Verdict},
 };
 pub use authority::{AuthorityError, AuthorityKey, AuthoritySet, SignaturesError};
+pub use challenge::{ChallengeError, ChallengeRecord, VerifiedChallenge};
 pub use clock::ClockInfo;
 pub use digest::{
     AuthorityDigest, Binding, DeploymentId, ManifestDigest, PolicyDigest, ReceiptHash, ReportDigest,

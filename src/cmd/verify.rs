@@ -15,6 +15,7 @@ use super::now;
 use crate::failure::{Failure, chain};
 use crate::files;
 use crate::html::{self, Asked, Page};
+use crate::keyfile::read_public;
 use crate::output::{Answer, json_of, shown};
 
 /// Appraise a node's evidence offline
@@ -25,6 +26,7 @@ use crate::output::{Answer, json_of, shown};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone verify evidence.json --nonce HEX --authority DIGEST\n  \
+        sealstone verify evidence.json --challenger auditor.pub --authority DIGEST\n  \
         sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json")]
 pub(super) struct Args {
     /// The evidence that `sealstone attest` took
@@ -32,12 +34,15 @@ pub(super) struct Args {
     /// The manifest to judge by [default: the one inside the evidence, which needs --authority]
     #[arg(long, value_name = "ENVELOPE")]
     manifest: Option<PathBuf>,
-    /// The digest of the authority set that you trust
+    /// The digest of the authority set that you trust, or that handed over to the present one
     #[arg(long, value_name = "DIGEST", required_unless_present = "manifest")]
     authority: Option<AuthorityDigest>,
     /// The nonce that you gave to whoever took the evidence
-    #[arg(long, value_name = "HEX")]
-    nonce: Nonce,
+    #[arg(long, value_name = "HEX", required_unless_present = "challenger")]
+    nonce: Option<Nonce>,
+    /// The public key (PEM, SPKI) of whoever must have chosen the nonce and signed when (`sealstone challenge new`)
+    #[arg(long, value_name = "PUB.pem")]
+    challenger: Option<PathBuf>,
     /// Refuse evidence of any other node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -65,7 +70,8 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
     if let Some(path) = &args.html {
         let trust = trust(&args);
         let asked = Asked {
-            nonce: &args.nonce,
+            nonce: args.nonce.as_ref(),
+            challenger: args.challenger.is_some(),
             node: args.node.as_deref(),
             max_age: args.max_age,
             trust: &trust,
@@ -85,12 +91,13 @@ fn judged(
     evidence: &Evidence,
     now: UnixTime,
 ) -> Result<(Option<VerifiedManifest>, Verdict), Failure> {
+    let challenger = args.challenger.as_deref().map(read_public).transpose()?;
     let envelope = match &args.manifest {
         Some(path) => Unverified::read(path)?.bytes,
         None => evidence.manifest.to_json(),
     };
     let trusted = match args.authority {
-        Some(authority) => VerifiedManifest::first(&envelope, authority),
+        Some(authority) => VerifiedManifest::through(&envelope, &evidence.predecessors, authority),
         None => VerifiedManifest::danger_trust_as_given(&envelope),
     };
     let trusted = match trusted {
@@ -100,6 +107,7 @@ fn judged(
     let expectations = Expectations {
         purpose: Purpose::Evidence,
         nonce: args.nonce.clone(),
+        challenger,
         node: args.node.clone(),
         previous_clock: None,
         max_age: args.max_age.map(Duration::from_secs),

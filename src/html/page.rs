@@ -16,7 +16,9 @@ const WARNINGS_SHOWN: usize = 60;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     /// The nonce that was given.
-    pub(crate) nonce: &'a Nonce,
+    pub(crate) nonce: Option<&'a Nonce>,
+    /// Whether somebody was named who must have chosen the nonce.
+    pub(crate) challenger: bool,
     /// The node that was demanded.
     pub(crate) node: Option<&'a str>,
     /// The greatest age, in seconds.
@@ -95,9 +97,10 @@ fn summary(verdict: &Verdict) -> Shown {
 }
 
 fn expected(manifest: Option<&Manifest>, asked: &Asked<'_>) -> Vec<Row> {
-    let Asked { nonce, node, max_age, trust, roots, now } = asked;
+    let Asked { nonce, challenger, node, max_age, trust, roots, now } = asked;
     let mut rows = vec![
-        ("nonce", Shown::of(nonce)),
+        ("nonce", nonce.map_or_else(|| Shown::of("the challenger's"), Shown::of)),
+        ("challenger", Shown::of(if *challenger { "the reader named a key" } else { "none was named" })),
         ("node", Shown::of(node.unwrap_or("any that is enrolled"))),
         (
             "greatest age",

@@ -162,6 +162,11 @@ const QUESTIONS: &[Questions] = &[
         "Whose nonce is this? Evidence for another nonce may be a recording: give a nonce of your own and ask again.",
     ),
     may(
+        "challenge",
+        "Who chose this nonce, and when? The record in the evidence does not show it: ask the challenger for what they signed, and compare the clocks.",
+        "Who can witness that the nonce was new? Whoever did not choose it asks for a challenge that its chooser signed, and names their key with --challenger.",
+    ),
+    may(
         "evidence.age",
         "Why is the evidence older than it may be? Ask for it again, and whether the clocks of node and reader are right.",
         "How old may evidence be for your purpose? Judge again with --max-age.",
