@@ -4,10 +4,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod agent;
+mod boot;
 mod cmd;
 mod endpoint;
 mod failure;
 mod files;
+mod html;
 mod http;
 mod keyfile;
 mod output;

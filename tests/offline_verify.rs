@@ -48,6 +48,13 @@ impl Audit {
         assert_eq!(exit, 0, "{json}");
     }
 
+    /// What `verify` finds of the four levels.
+    fn levels(&self, options: &str) -> [String; 4] {
+        let (_, json) = self.verdict(options);
+        ["authentic", "fresh", "state_approved", "code_measured"]
+            .map(|level| json["levels"][level]["result"].as_str().unwrap().to_owned())
+    }
+
     /// Refused, and this check is among those that failed.
     fn refused(&self, options: &str, check: &str) {
         let (exit, json) = self.verdict(options);
@@ -68,8 +75,12 @@ fn honest_evidence_is_accepted_by_authority_or_by_manifest() {
     audit.accepted(&format!("{} --manifest v1", audit.usual()));
     let text = audit.desk.command(&format!("verify evidence.json {}", audit.usual())).output().unwrap();
     let text = String::from_utf8(text.stdout).unwrap();
-    assert!(text.contains("pass signature.valid") && text.ends_with("accepted\n"), "{text}");
+    assert!(text.contains("  pass signature.valid") && text.ends_with("accepted\n"), "{text}");
     assert!(text.contains("warning: "), "that the code is not measured is named: {text}");
+    let answers: Vec<&str> = text.lines().filter_map(|line| line.split_once("? ")).map(|(_, a)| a).collect();
+    assert_eq!(answers.len(), 4, "{text}");
+    assert!(answers[..3].iter().all(|answer| answer.starts_with("yes: ")), "{text}");
+    assert!(answers[3].starts_with("not shown: code.measured"), "{text}");
 }
 
 #[test]
@@ -101,6 +112,23 @@ fn another_state_machine_or_signature_is_refused() {
     longer.quote.attest.push(0);
     audit.show(&longer);
     audit.refused(&audit.usual(), "quote.well_formed");
+}
+
+#[test]
+fn each_of_the_four_levels_fails_by_itself() {
+    let audit = Audit::new();
+    let manifest = audit.desk.read("v1");
+    assert_eq!(audit.levels(&audit.usual()), ["passed", "passed", "passed", "not_shown"]);
+    let other_nonce = format!("--nonce {} --authority {}", "ff".repeat(16), audit.authority);
+    assert_eq!(audit.levels(&other_nonce), ["passed", "failed", "passed", "not_shown"]);
+    audit.show(&evidence(&manifest, 1, 1, Purpose::Evidence));
+    assert_eq!(audit.levels(&audit.usual()), ["passed", "passed", "failed", "not_shown"]);
+    let mut flipped = audit.evidence.clone();
+    *flipped.quote.signature.last_mut().unwrap() ^= 1;
+    audit.show(&flipped);
+    assert_eq!(audit.levels(&audit.usual()), ["failed", "failed", "failed", "not_shown"]);
+    let foreign = format!("--nonce {NONCE} --authority {}", "ab".repeat(32));
+    assert_eq!(audit.levels(&foreign), ["not_shown", "not_shown", "failed", "not_shown"]);
 }
 
 #[test]

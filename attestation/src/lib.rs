@@ -10,6 +10,7 @@ mod algorithm;
 mod appraisal;
 pub mod audit;
 mod authority;
+mod challenge;
 mod clock;
 mod digest;
 mod dsse;
@@ -36,12 +37,14 @@ mod tpm;
 pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use appraisal::{
     bare_quote::{BareAppraisal, BareQuote, appraise_bare_quote},
-    evidence::{Expectations, appraise},
+    evidence::{Expectations, appraise, evidence_checks, manifest_refused},
     ima::appraise_ima,
+    level::{Level, LevelFinding, LevelResult, Levels},
     quote::{Attested, QuoteAppraisal, appraise_quote},
     verdict::{Check, LogAnchor, Outcome, Verdict},
 };
 pub use authority::{AuthorityError, AuthorityKey, AuthoritySet, SignaturesError};
+pub use challenge::{ChallengeError, ChallengeRecord, VerifiedChallenge};
 pub use clock::ClockInfo;
 pub use digest::{
     AuthorityDigest, Binding, DeploymentId, ManifestDigest, PolicyDigest, ReceiptHash, ReportDigest,

@@ -5,83 +5,24 @@
 mod builder;
 mod fake;
 
-use std::collections::BTreeMap;
+mod scene;
 
 use builder::{LogBuilder, honest};
-use fake::{ISSUED_AT, Machine, Person, draft, verified};
 use sealstone_attestation::event_log::{EventType, LogAlgorithm};
-use sealstone_attestation::{
-    Base64Bytes, BuildInfo, Check, Envelope, Evidence, Expectations, HexBytes, Nonce, Outcome, PcrBank,
-    PcrIndex, Protection, Purpose, Receipt, Report, ReportDigest, UnixTime, Verdict, VerifiedManifest,
-    appraise, statement,
-};
-
-const NOW: UnixTime = UnixTime::from_secs(ISSUED_AT + 1000);
+use sealstone_attestation::{Base64Bytes, Check, Evidence, Outcome, PcrBank, Verdict};
 
 /// A machine whose TPM holds what a log extended, approved in that state.
-struct Scene {
-    enclave: Person,
-    machine: Machine,
-    manifest: VerifiedManifest,
-}
+struct Scene(scene::Scene);
 
 impl Scene {
     /// Approves these PCRs of the machine.
-    fn of(log: &LogBuilder, bank: PcrBank, pcrs: &[u32]) -> Self {
-        let (person, enclave, mut machine) = (Person::new(1), Person::new(40), Machine::new("node-1", 1));
-        machine.pcrs = log.quoted(pcrs);
-        let mut draft = draft(&person, &[&machine]);
-        let value = |pcr: &u32| HexBytes(log.pcr(bank.into(), *pcr));
-        let index = |pcr: &u32| PcrIndex::new(u8::try_from(*pcr).unwrap()).unwrap();
-        let values: BTreeMap<PcrIndex, HexBytes> = pcrs.iter().map(|pcr| (index(pcr), value(pcr))).collect();
-        (draft.states[0].bank, draft.states[0].pcrs) = (bank, values);
-        Self { enclave, machine, manifest: verified(&draft, &[&person]) }
+    fn of(log: &LogBuilder, bank: PcrBank, pcrs: &[u8]) -> Self {
+        let numbers: Vec<u32> = pcrs.iter().copied().map(u32::from).collect();
+        Self(scene::Scene::in_state(log.quoted(&numbers), bank, pcrs, |_| ()))
     }
 
     fn verdict(&self, event_log: Option<Vec<u8>>) -> Verdict {
-        let manifest = self.manifest.manifest();
-        let report = Report {
-            format: 1,
-            deployment: manifest.deployment(),
-            node: "node-1".to_owned(),
-            manifest: self.manifest.digest(),
-            manifest_version: manifest.version(),
-            authority: manifest.authority().digest(),
-            channel_key: [3; 32],
-            report_key: self.enclave.public_key().as_bytes().try_into().unwrap(),
-            build: BuildInfo { version: "0.1.0".to_owned(), commit: "abc".to_owned(), binary_sha256: None },
-            protections: vec![Protection { name: "yama".to_owned(), active: true, detail: "3".to_owned() }],
-            era: 1,
-            last_used_era: 0,
-            sequence: 0,
-            receipt_head: Receipt::genesis(1),
-            unfunded: false,
-            time: NOW,
-        };
-        let report = report.sign(|pae| self.enclave.sign_bytes(pae)).unwrap();
-        let nonce = Nonce::from([0x5a; 32]);
-        let digest = ReportDigest::of(&report.payload);
-        let bound =
-            statement(Purpose::Evidence, nonce.as_bytes(), digest, self.manifest.digest(), &[]).unwrap();
-        let evidence = Evidence {
-            format: 1,
-            purpose: Purpose::Evidence,
-            nonce: nonce.clone(),
-            quote: self.machine.quote(bound.as_bytes()),
-            ak: self.machine.ak.public(),
-            ek: self.machine.ek.public(),
-            ek_certificates: Vec::new(),
-            enrolment: None,
-            manifest: Envelope::parse(self.manifest.envelope()).unwrap(),
-            report,
-            checkpoint: Vec::new(),
-            event_log: event_log.map(Base64Bytes),
-            ima_log: None,
-            taken_at: NOW,
-        };
-        let purpose = Purpose::Evidence;
-        let expected = Expectations { purpose, nonce, node: None, previous_clock: None, max_age: None };
-        appraise(&evidence, &self.manifest, &expected, NOW)
+        self.0.appraise(&Evidence { event_log: event_log.map(Base64Bytes), ..self.0.evidence() })
     }
 
     /// Only the log decides here.
@@ -109,7 +50,7 @@ impl Scene {
 
 const BANK: [LogAlgorithm; 1] = [LogAlgorithm::Sha256];
 
-const FIRMWARE: [u32; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
+const FIRMWARE: [u8; 8] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 #[test]
 fn a_log_that_explains_the_quoted_values_passes() {
@@ -208,13 +149,13 @@ fn a_log_says_nothing_about_values_that_were_not_quoted() {
     let mut scene = Scene::of(&log, PcrBank::Sha256, &FIRMWARE);
     let mut forged = honest(&BANK);
     forged.image("\\EFI\\other.efi", b"other");
-    let honest_quote = scene.machine.attest(&[0; 32]);
-    scene.machine.pcrs = forged.quoted(&FIRMWARE);
-    let quote = scene.machine.signed(&honest_quote);
-    assert_eq!(quote.pcrs, scene.machine.pcrs);
+    let honest_quote = scene.0.machine.attest(&[0; 32]);
+    scene.0.machine.pcrs = forged.quoted(&FIRMWARE.map(u32::from));
+    let quote = scene.0.machine.signed(&honest_quote);
+    assert_eq!(quote.pcrs, scene.0.machine.pcrs);
     let verdict = scene.verdict(Some(forged.bytes()));
     assert!(!verdict.accepted());
-    scene.machine.ak = fake::Key::ak(fake::Secret::p256(9), fake::ECDSA, fake::SHA256);
+    scene.0.machine.ak = fake::Key::ak(fake::Secret::p256(9), fake::ECDSA, fake::SHA256);
     let check = scene.verdict(Some(log.bytes())).check("event_log").unwrap().clone();
     assert_eq!(check.result, Outcome::Failed);
     assert!(check.detail.starts_with("not reached"), "{}", check.detail);

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use sealstone_attestation::PcrValues;
-use sealstone_attestation::event_log::{
-    BootText, Certificate, ComparedPcr, Comparison, Event, EventLog, Facts, Remark, SecureBoot,
-};
+use sealstone_attestation::event_log::{ComparedPcr, Comparison, Event, EventLog, Facts, Remark};
 use serde_json::{Value, json};
-use x509_cert::der::Decode;
 
 use super::pcr_file;
+use crate::boot;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Answer, fields, json_of, shown};
@@ -46,9 +44,9 @@ pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
         None => None,
     };
     let facts = log.facts();
-    let subjects = subjects(&facts);
+    let subjects = boot::subjects(&facts);
     let json = json_report(&log, &facts, &subjects, compared.as_deref());
-    let text = text_report(&log, &facts, &subjects, compared.as_deref());
+    let text = text_report(&log, compared.as_deref());
     Ok(match compared {
         None => Answer::done(json, text),
         Some(compared) => {
@@ -77,17 +75,6 @@ fn is_explained(compared: &ComparedPcr) -> bool {
         Comparison::Unlogged => !compared.is_firmware_s(),
         _ => false,
     }
-}
-
-/// Who the certificates of the log name, by fingerprint. Whoever made a certificate chose its name.
-fn subjects(facts: &Facts<'_>) -> BTreeMap<String, String> {
-    let keys = facts.keys.iter().flat_map(|database| &database.certificates);
-    let authorities = facts.authorities.iter().filter_map(|authority| authority.certificate.as_ref());
-    let named = keys.chain(authorities).filter_map(|Certificate { sha256, der, .. }| {
-        let certificate = x509_cert::Certificate::from_der(der).ok()?;
-        Some((sha256.to_string(), certificate.tbs_certificate().subject().to_string()))
-    });
-    named.collect()
 }
 
 fn json_report(
@@ -131,12 +118,7 @@ fn json_report(
     report
 }
 
-fn text_report(
-    log: &EventLog<'_>,
-    facts: &Facts<'_>,
-    subjects: &BTreeMap<String, String>,
-    compared: Option<&[ComparedPcr]>,
-) -> String {
+fn text_report(log: &EventLog<'_>, compared: Option<&[ComparedPcr]>) -> String {
     let banks: Vec<&str> = log.replay().banks().map(|bank| bank.name()).collect();
     let mut rows = vec![
         ("format", log.format().name().to_owned()),
@@ -144,7 +126,7 @@ fn text_report(
         ("banks", banks.join(", ")),
         ("startup locality", log.startup_locality().to_string()),
     ];
-    rows.extend(fact_rows(facts, subjects));
+    rows.extend(fact_rows(log));
     let mut text = fields(&rows);
     text.push_str(
         "\nevents (=: the digest covers the data; ~: it covers something that the data only describes)\n",
@@ -166,66 +148,8 @@ fn text_report(
 }
 
 /// What the log says about the boot. What no digest covers is marked.
-fn fact_rows(facts: &Facts<'_>, subjects: &BTreeMap<String, String>) -> Vec<(&'static str, String)> {
-    let mut rows = vec![(
-        "secure boot",
-        match &facts.secure_boot {
-            SecureBoot::On { event } => format!("on (event {event})"),
-            SecureBoot::Off { event } => format!("off (event {event})"),
-            SecureBoot::Unknown { reason } => format!("unknown: {reason}"),
-            _ => "unknown".to_owned(),
-        },
-    )];
-    let named = |certificate: &Certificate<'_>| {
-        let fingerprint = certificate.sha256.to_string();
-        let subject = subjects.get(&fingerprint).map_or("an unreadable name", String::as_str);
-        format!("{} (certificate {fingerprint})", shown(subject))
-    };
-    for database in &facts.keys {
-        let mut parts: Vec<String> = database.certificates.iter().map(named).collect();
-        if database.image_digests > 0 {
-            parts.push(format!("{} digests of images", database.image_digests));
-        }
-        if database.others > 0 {
-            parts.push(format!("{} other entries", database.others));
-        }
-        if parts.is_empty() {
-            parts.push("nothing".to_owned());
-        }
-        rows.push((database.variable, parts.join("; ")));
-    }
-    for authority in &facts.authorities {
-        let what = match (&authority.certificate, &authority.image_digest, &authority.text) {
-            (Some(certificate), _, _) => named(certificate),
-            (None, Some(digest), _) => format!("an image with the digest {digest}"),
-            (None, None, Some(text)) => shown(text),
-            (None, None, None) => "unreadable".to_owned(),
-        };
-        rows.push((
-            "authority",
-            format!("{}: {what} (event {})", shown(&authority.variable), authority.event),
-        ));
-    }
-    for image in &facts.images {
-        let what = if Some(image.event) == facts.boot_loader { "boot loader" } else { "image" };
-        let path = image.path.as_deref().unwrap_or("from where is not said");
-        rows.push((what, format!("~ {} (event {})", shown(path), image.event)));
-    }
-    let said = |text: &BootText| {
-        let mark = if text.vouched { "=" } else { "~" };
-        format!("{mark} {} ({}, event {})", shown(&text.text), text.source, text.event)
-    };
-    rows.extend(facts.kernels.iter().map(|text| ("kernel", said(text))));
-    rows.extend(facts.command_lines.iter().map(|text| ("command line", said(text))));
-    rows.extend(facts.stub_sections.iter().map(|text| ("kernel section", said(text))));
-    rows.extend(facts.loader.iter().map(|text| ("also measured", said(text))));
-    rows.extend(
-        facts
-            .shim
-            .iter()
-            .map(|variable| ("shim", format!("~ {} (event {})", shown(&variable.name), variable.event))),
-    );
-    rows
+fn fact_rows(log: &EventLog<'_>) -> Vec<(&'static str, String)> {
+    boot::facts(log).into_iter().map(|fact| (fact.what, fact.line())).collect()
 }
 
 fn timeline_line(number: usize, event: &Event<'_>) -> String {

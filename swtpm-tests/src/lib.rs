@@ -4,6 +4,7 @@
 //! fails the story with the package that has it.
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod clients;
 pub mod cluster;
 pub mod direct;

@@ -30,6 +30,18 @@ pub(crate) fn evidence_with(
     purpose: Purpose,
     change: impl FnOnce(&mut Report) -> Vec<u8>,
 ) -> Evidence {
+    evidence_over(NONCE, manifest, machine, boot, purpose, change)
+}
+
+/// The same over another nonce.
+pub(crate) fn evidence_over(
+    nonce: &str,
+    manifest: &[u8],
+    machine: u8,
+    boot: u8,
+    purpose: Purpose,
+    change: impl FnOnce(&mut Report) -> Vec<u8>,
+) -> Evidence {
     let envelope = Envelope::parse(manifest).unwrap();
     let approved = Manifest::from_payload(&envelope.payload).unwrap();
     let enclave = enclave();
@@ -53,7 +65,7 @@ pub(crate) fn evidence_with(
     };
     let checkpoint = change(&mut report);
     let report = report.sign(|pae| Signature64::from_bytes(enclave.sign(pae).to_bytes())).unwrap();
-    let nonce: Nonce = NONCE.parse().unwrap();
+    let nonce: Nonce = nonce.parse().unwrap();
     let bound = statement(
         purpose,
         nonce.as_bytes(),
@@ -66,25 +78,52 @@ pub(crate) fn evidence_with(
         format: 1,
         purpose,
         nonce,
-        quote: quote(&bound, machine, boot),
+        quote: quote(&bound, machine, filled(boot)),
         ak: PublicArea::parse(&attestation_key(machine)).unwrap(),
         ek: PublicArea::parse(&endorsement_key(machine)).unwrap(),
         ek_certificates: Vec::new(),
         enrolment: None,
+        predecessors: Vec::new(),
         manifest: envelope,
         report,
         checkpoint,
         event_log: None,
         ima_log: None,
+        challenge: None,
         taken_at: approved.issued_at(),
     }
 }
 
-/// TPM2_Quote of the SHA-256 PCRs 0 to 7 (TPM 2.0 Part 2, section 10.12).
-fn quote(bound: &Statement, machine: u8, boot: u8) -> QuoteEvidence {
+/// The same evidence with a quote of other SHA-256 PCRs.
+pub(crate) fn requoted(mut evidence: Evidence, machine: u8, pcrs: PcrValues) -> Evidence {
+    let bound = statement(
+        evidence.purpose,
+        evidence.nonce.as_bytes(),
+        ReportDigest::of(&evidence.report.payload),
+        sealstone_attestation::ManifestDigest::of(&evidence.manifest.payload),
+        &evidence.checkpoint,
+    )
+    .unwrap();
+    evidence.quote = quote(&bound, machine, pcrs);
+    evidence
+}
+
+/// The PCRs 0 to 7 of a machine that was never measured into.
+fn filled(boot: u8) -> PcrValues {
     let mut pcrs = PcrValues::new();
     for index in 0..8 {
         pcrs.insert(PcrBank::Sha256, PcrIndex::new(index).unwrap(), vec![boot; 32]).unwrap();
+    }
+    pcrs
+}
+
+/// TPM2_Quote of these SHA-256 PCRs (TPM 2.0 Part 2, section 10.12).
+fn quote(bound: &Statement, machine: u8, pcrs: PcrValues) -> QuoteEvidence {
+    let (mut mask, mut values) = ([0_u8; 3], Vec::new());
+    for (bank, index, value) in pcrs.iter() {
+        assert_eq!(bank, PcrBank::Sha256);
+        mask[usize::from(index.get() / 8)] |= 1 << (index.get() % 8);
+        values.extend_from_slice(value);
     }
     let sized = |bytes: &[u8]| [&u16::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat();
     let named = |parts: &[&[u8]]| [&[0x00, 0x0b], Sha256::digest(parts.concat()).as_slice()].concat();
@@ -97,8 +136,9 @@ fn quote(bound: &Statement, machine: u8, boot: u8) -> QuoteEvidence {
     attest.extend(1000_u64.to_be_bytes());
     attest.extend([0, 0, 0, 7, 0, 0, 0, 2, 1]);
     attest.extend(0x0001_0002_0003_0004_u64.to_be_bytes());
-    attest.extend([0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0, 0]);
-    attest.extend(sized(&Sha256::digest([boot; 8 * 32])));
+    attest.extend([0, 0, 0, 1, 0x00, 0x0b, 3]);
+    attest.extend(mask);
+    attest.extend(sized(&Sha256::digest(values)));
 
     let key = p256::ecdsa::SigningKey::from_slice(&attestation_scalar(machine)).unwrap();
     let signed: p256::ecdsa::Signature = key.sign_prehash(&Sha256::digest(&attest)).unwrap();

@@ -34,6 +34,7 @@ pub(super) async fn take(
     tpm: &Tpm,
     settings: &AttestSettings,
     manifest: &VerifiedManifest,
+    predecessors: Vec<Envelope>,
     checkpoint: Vec<u8>,
     nonce: Nonce,
 ) -> Result<Evidence, AttestError> {
@@ -49,7 +50,7 @@ pub(super) async fn take(
         statement(Purpose::Evidence, nonce.as_bytes(), verified.digest(), manifest.digest(), &checkpoint)
             .expect("a nonce of at most 64 bytes and a checkpoint fit");
     let identity = tpm.identity().await?;
-    let quote = tpm.quote(&manifest.manifest().quote_selection(), *statement.as_bytes()).await?;
+    let quote = tpm.quote(&manifest.manifest().evidence_selection(), *statement.as_bytes()).await?;
     Ok(Evidence {
         format: FORMAT,
         purpose: Purpose::Evidence,
@@ -60,10 +61,12 @@ pub(super) async fn take(
         ek_certificates: identity.ek_certificate.map(HexBytes).into_iter().collect(),
         enrolment: enrolment(settings.enrolment.as_deref()).await?,
         manifest: Envelope::parse(manifest.envelope()).expect("a verified manifest was parsed from it"),
+        predecessors,
         report: Envelope::parse(&report).expect("a verified report was parsed from it"),
         checkpoint,
         event_log: log(settings.event_log.as_deref(), EVENT_LOG_MAX).await?,
         ima_log: log(settings.ima_log.as_deref(), IMA_LOG_MAX).await?,
+        challenge: None,
         taken_at: clock::now(),
     })
 }

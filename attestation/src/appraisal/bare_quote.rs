@@ -6,26 +6,27 @@ use crate::{
         any_quote::{check_form, check_not_empty, check_signature, check_values, vouched_for},
         event_log::check_given_log,
         ima::{Coverage, check_ima},
+        level::Level::{Authentic, Fresh},
         verdict::{CheckSpec, Checklist, if_asked, mandatory},
     },
 };
 
 /// Every check of a bare quote, in order.
 static BARE_QUOTE_CHECKS: [CheckSpec; 14] = [
-    mandatory("quote.magic"),
-    mandatory("quote.type"),
-    mandatory("quote.well_formed"),
-    if_asked("ak.attributes"),
-    mandatory("ak.name"),
-    mandatory("signature.scheme"),
-    mandatory("signature.valid"),
-    mandatory("nonce.answered"),
-    mandatory("selection.not_empty"),
-    mandatory("selection.sha2"),
-    if_asked("pcr.values"),
-    if_asked("pcr.digest"),
-    if_asked("event_log"),
-    if_asked("ima"),
+    mandatory(Authentic, "quote.magic"),
+    mandatory(Authentic, "quote.type"),
+    mandatory(Authentic, "quote.well_formed"),
+    if_asked(Authentic, "ak.attributes"),
+    mandatory(Authentic, "ak.name"),
+    mandatory(Authentic, "signature.scheme"),
+    mandatory(Authentic, "signature.valid"),
+    mandatory(Fresh, "nonce.answered"),
+    mandatory(Authentic, "selection.not_empty"),
+    mandatory(Authentic, "selection.sha2"),
+    if_asked(Authentic, "pcr.values"),
+    if_asked(Authentic, "pcr.digest"),
+    if_asked(Authentic, "event_log"),
+    if_asked(Authentic, "ima"),
 ];
 
 /// Most bytes of a nonce: what qualifying data can hold (TPM 2.0 Part 2, TPM2B_DATA: a `TPMT_HA` of SHA-512).

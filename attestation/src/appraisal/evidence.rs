@@ -3,45 +3,60 @@
 use std::{cmp::Ordering, time::Duration};
 
 use crate::{
-    ClockInfo, CodeMeasurement, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose,
-    Quote, Report, ReportDigest, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest, VerifiedReport,
+    ClockInfo, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, PublicKey, Purpose, Quote,
+    Report, ReportDigest, Statement, TooLong, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest,
+    VerifiedReport,
     appraisal::{
         any_quote::vouched_for,
+        code::{ShownCode, check_code},
         event_log::check_event_log,
+        fresh::{Answered, check_fresh},
         ima::{Coverage, check_ima},
-        quote::{QUOTE_CHECKS, check_quote},
+        level::Level::{Authentic, CodeMeasured, Fresh, StateApproved},
+        quote::{CONTENT_CHECKS, ExpectedStatement, SIGNER_CHECKS, check_quote},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
     },
     audit::{Checkpoint, CoveredReceipts, Origin, VerifiedCheckpoint},
     known_flaw, statement,
 };
 
+/// Whether the quote is over what the evidence says of itself: report, manifest, checkpoint, purpose and nonce are then as they
+/// were when it was made. Whether these are the ones that its reader wants is asked by other checks.
+static BOUND_STATEMENT: [CheckSpec; 1] = [mandatory(Authentic, "statement.bound")];
+
 /// Every check of evidence besides those of its quote, in order.
-static EVIDENCE_CHECKS: [CheckSpec; 12] = [
-    mandatory("manifest.same"),
-    mandatory("report.signature"),
-    mandatory("report.manifest"),
-    mandatory("report.node"),
-    mandatory("evidence.purpose"),
-    mandatory("evidence.nonce"),
-    if_asked("evidence.age"),
-    if_asked("log.anchored"),
-    if_asked("tpm.enrolled"),
-    if_asked("code.measured"),
-    if_asked("event_log"),
-    if_asked("ima"),
+static EVIDENCE_CHECKS: [CheckSpec; 13] = [
+    mandatory(StateApproved, "manifest.same"),
+    mandatory(Authentic, "report.signature"),
+    mandatory(StateApproved, "report.manifest"),
+    mandatory(Authentic, "report.node"),
+    mandatory(Fresh, "evidence.purpose"),
+    mandatory(Fresh, "evidence.nonce"),
+    if_asked(Fresh, "challenge"),
+    if_asked(Fresh, "evidence.age"),
+    if_asked(Authentic, "log.anchored"),
+    if_asked(Authentic, "tpm.enrolled"),
+    if_asked(CodeMeasured, "code.measured"),
+    if_asked(Authentic, "event_log"),
+    if_asked(Authentic, "ima"),
 ];
 
+/// What alone is checked when the manifest is not trusted.
+static MANIFEST_CHECKS: [CheckSpec; 1] = [mandatory(StateApproved, "manifest.approved")];
+
 /// How far the clocks of an enclave and of who appraises may differ.
-const CLOCK_SKEW: Duration = Duration::from_secs(300);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// What whoever appraises knows without the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectations {
     /// What the quote must have been made for.
     pub purpose: Purpose,
-    /// The nonce that was given to the node.
-    pub nonce: Nonce,
+    /// The nonce that was given to the node. `None` only where a challenger is named, who says it: without either nothing is
+    /// fresh.
+    pub nonce: Option<Nonce>,
+    /// The key of whoever must have chosen the nonce, and signed a record of that which the evidence holds.
+    pub challenger: Option<PublicKey>,
     /// Which node it must be; `None` for any that is enrolled.
     pub node: Option<String>,
     /// Clock and counts of an earlier accepted quote of that node.
@@ -50,8 +65,8 @@ pub struct Expectations {
     pub max_age: Option<Duration>,
 }
 
-/// Appraises evidence under a manifest that its reader trusts. Purpose and nonce come from the expectations;
-/// what the evidence says of them is only compared.
+/// Appraises evidence under a manifest that its reader trusts. The quote must be over what the evidence says of itself, and
+/// that must be what is expected: purpose, nonce and manifest are not believed, but compared.
 #[must_use]
 pub fn appraise(
     evidence: &Evidence,
@@ -59,20 +74,16 @@ pub fn appraise(
     expectations: &Expectations,
     now: UnixTime,
 ) -> Verdict {
-    let mut list = Checklist::new(&[&QUOTE_CHECKS, &EVIDENCE_CHECKS]);
+    let mut list = Checklist::new(&[&SIGNER_CHECKS, &BOUND_STATEMENT, &CONTENT_CHECKS, &EVIDENCE_CHECKS]);
     let checked = manifest.manifest();
+    let mut attested = None;
+    let mut found = None;
     match enrolled_node(evidence, checked, expectations) {
         Ok(node) => {
-            let expected = statement(
-                expectations.purpose,
-                expectations.nonce.as_bytes(),
-                ReportDigest::of(&evidence.report.payload),
-                manifest.digest(),
-                &evidence.checkpoint,
-            );
+            found = Some(node);
+            let expected = ExpectedStatement { check: "statement.bound", statement: said(evidence) };
             let previous = expectations.previous_clock.as_ref();
-            // The whole list decides; what was attested is part of the verdict's details.
-            let _ = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
+            attested = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
             check_report(&mut list, evidence, manifest, Some(node), expectations, now);
         }
         Err(reason) => {
@@ -81,13 +92,49 @@ pub fn appraise(
         }
     }
     check_manifest(&mut list, evidence, manifest);
-    check_freshness(&mut list, evidence, expectations);
+    let verified = VerifiedReport::from_envelope(&evidence.report).ok();
+    let report = verified.as_ref().map(VerifiedReport::report);
+    check_fresh(&mut list, evidence, expectations, &Answered { node: found, manifest: checked, report, now });
     check_enrolment(&mut list, evidence, checked);
-    check_code(&mut list, checked);
     let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
     check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
     check_measurements(&mut list, evidence);
+    let shown = ShownCode {
+        state: attested.as_ref().map(|attested| &attested.state),
+        event_log: log,
+        ima_log: evidence.ima_log.as_ref().map(|log| log.0.as_slice()),
+        quoted: &evidence.quote.pcrs,
+        binary: report.and_then(|report| report.build.binary_sha256),
+    };
+    check_code(&mut list, checked.code(), &shown);
     list.verdict()
+}
+
+/// The verdict on evidence whose manifest its reader does not trust: there is nothing to judge by.
+#[must_use]
+pub fn manifest_refused(reason: String) -> Verdict {
+    let mut list = Checklist::new(&[&MANIFEST_CHECKS]);
+    list.record("manifest.approved", Err(reason));
+    list.verdict()
+}
+
+/// The names of all checks that a verdict on evidence can hold, besides those of an endorsement key's certificate.
+pub fn evidence_checks() -> impl Iterator<Item = &'static str> {
+    let lists: [&'static [CheckSpec]; 5] =
+        [&SIGNER_CHECKS, &BOUND_STATEMENT, &CONTENT_CHECKS, &EVIDENCE_CHECKS, &MANIFEST_CHECKS];
+    lists.into_iter().flatten().map(CheckSpec::name)
+}
+
+/// The statement that evidence claims its quote to be over. All that it is made of is compared with what is expected:
+/// purpose and nonce by `evidence.purpose` and `evidence.nonce`, the manifest by `manifest.same`.
+fn said(evidence: &Evidence) -> Result<Statement, TooLong> {
+    statement(
+        evidence.purpose,
+        evidence.nonce.as_bytes(),
+        ReportDigest::of(&evidence.report.payload),
+        ManifestDigest::of(&evidence.manifest.payload),
+        &evidence.checkpoint,
+    )
 }
 
 /// The enrolled node whose keys these are, both of them from one record.
@@ -280,22 +327,6 @@ fn report_age(time: UnixTime, now: UnixTime, max_age: Duration) -> Result<String
     }
 }
 
-/// What the evidence says of itself; the statement decides, this explains.
-fn check_freshness(list: &mut Checklist, evidence: &Evidence, expectations: &Expectations) {
-    let result = if evidence.purpose == expectations.purpose {
-        Ok(evidence.purpose.to_string())
-    } else {
-        Err(format!("expected the purpose {}, found {}", expectations.purpose, evidence.purpose))
-    };
-    list.record("evidence.purpose", result);
-    let result = if evidence.nonce == expectations.nonce {
-        Ok(evidence.nonce.to_string())
-    } else {
-        Err(format!("expected the nonce {}, found {}", expectations.nonce, evidence.nonce))
-    };
-    list.record("evidence.nonce", result);
-}
-
 /// The kernel's list, by the values that the quote vouches for; without such values it is not reached.
 fn check_measurements(list: &mut Checklist, evidence: &Evidence) {
     match &evidence.ima_log {
@@ -305,23 +336,5 @@ fn check_measurements(list: &mut Checklist, evidence: &Evidence) {
                 check_ima(list, &log.0, &evidence.quote.pcrs, Coverage::AsQuoted);
             }
         }
-    }
-}
-
-fn check_code(list: &mut Checklist, manifest: &Manifest) {
-    let unsupported = |how: &str| {
-        Err(format!("expected binaries shown by {how}, found that this version cannot appraise that"))
-    };
-    match manifest.code() {
-        CodeMeasurement::None => {
-            list.not_applicable("code.measured", "the manifest says code = \"none\"");
-            list.warn(
-                "the quote shows the machine's boot state; that the approved binaries ran on it is not shown \
-                 (code = \"none\": neither dm-verity nor enforced IMA)"
-                    .to_owned(),
-            );
-        }
-        CodeMeasurement::Verity => list.record("code.measured", unsupported("dm-verity (code = \"verity\")")),
-        CodeMeasurement::Ima => list.record("code.measured", unsupported("enforced IMA (code = \"ima\")")),
     }
 }

@@ -2,13 +2,19 @@
 
 use crate::{
     PcrBank, PcrIndex, PcrValues, Verdict,
-    appraisal::verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    appraisal::{
+        level::Level::Authentic,
+        verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    },
     ima::{Aggregated, ImaList, Recomputed, TAIL_MAX},
 };
 
 /// Every check of a list that is appraised by itself, in order.
-static IMA_CHECKS: [CheckSpec; 3] =
-    [mandatory("ima.template_digests"), mandatory("ima.pcr10"), if_asked("ima.boot_aggregate")];
+static IMA_CHECKS: [CheckSpec; 3] = [
+    mandatory(Authentic, "ima.template_digests"),
+    mandatory(Authentic, "ima.pcr10"),
+    if_asked(Authentic, "ima.boot_aggregate"),
+];
 
 /// The PCR that the kernel extends, unless a rule of its policy names another.
 const IMA_PCR: u8 = 10;

@@ -3,8 +3,11 @@
 pub(crate) mod any_quote;
 pub(crate) mod bare_quote;
 pub(crate) mod clock;
+pub(crate) mod code;
 pub(crate) mod event_log;
 pub(crate) mod evidence;
+mod fresh;
 pub(crate) mod ima;
+pub(crate) mod level;
 pub(crate) mod quote;
 pub(crate) mod verdict;

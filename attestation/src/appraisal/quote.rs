@@ -5,31 +5,38 @@ use crate::{
     ClockInfo, KeyScheme, Manifest, Node, Quote, QuoteEvidence, SignatureError, State, Statement, TooLong,
     TpmSignature, Verdict,
     appraisal::{
-        any_quote::{check_form, check_not_empty, check_signature, check_values},
+        any_quote::{check_form, check_not_empty, check_signature, check_values, vouched_for},
         clock,
+        level::Level::{Authentic, Fresh, StateApproved},
         verdict::{CheckSpec, Checklist, if_asked, mandatory},
     },
 };
 
-/// Every check of a quote, in order.
-pub(crate) static QUOTE_CHECKS: [CheckSpec; 17] = [
-    mandatory("quote.magic"),
-    mandatory("quote.type"),
-    mandatory("quote.well_formed"),
-    mandatory("ak.enrolled"),
-    mandatory("ak.attributes"),
-    mandatory("ak.name"),
-    mandatory("signature.scheme"),
-    mandatory("signature.valid"),
-    mandatory("statement.nonce"),
-    mandatory("selection.not_empty"),
-    mandatory("selection.covers"),
-    mandatory("pcr.values"),
-    mandatory("pcr.digest"),
-    mandatory("state.approved"),
-    if_asked("clock.forward"),
-    if_asked("clock.counts"),
-    if_asked("firmware.allowed"),
+/// Checks of who made a quote, in order.
+pub(crate) static SIGNER_CHECKS: [CheckSpec; 8] = [
+    mandatory(Authentic, "quote.magic"),
+    mandatory(Authentic, "quote.type"),
+    mandatory(Authentic, "quote.well_formed"),
+    mandatory(Authentic, "ak.enrolled"),
+    mandatory(Authentic, "ak.attributes"),
+    mandatory(Authentic, "ak.name"),
+    mandatory(Authentic, "signature.scheme"),
+    mandatory(Authentic, "signature.valid"),
+];
+
+/// Whether a quote is over the statement that whoever asked knows, with their own nonce in it.
+static ASKED_STATEMENT: [CheckSpec; 1] = [mandatory(Fresh, "statement.nonce")];
+
+/// Checks of what a quote says, in order.
+pub(crate) static CONTENT_CHECKS: [CheckSpec; 8] = [
+    mandatory(Authentic, "selection.not_empty"),
+    mandatory(StateApproved, "selection.covers"),
+    mandatory(Authentic, "pcr.values"),
+    mandatory(Authentic, "pcr.digest"),
+    mandatory(StateApproved, "state.approved"),
+    if_asked(Fresh, "clock.forward"),
+    if_asked(Fresh, "clock.counts"),
+    if_asked(StateApproved, "firmware.allowed"),
 ];
 
 /// What the appraisal of a quote says, and, only if it accepts, what was attested.
@@ -64,21 +71,28 @@ pub fn appraise_quote(
     expected: Statement,
     previous: Option<&ClockInfo>,
 ) -> QuoteAppraisal {
-    let mut list = Checklist::new(&[&QUOTE_CHECKS]);
-    let attested = check_quote(&mut list, evidence, node, manifest, Ok(expected), previous);
+    let mut list = Checklist::new(&[&SIGNER_CHECKS, &ASKED_STATEMENT, &CONTENT_CHECKS]);
+    let statement = ExpectedStatement { check: "statement.nonce", statement: Ok(expected) };
+    let attested = check_quote(&mut list, evidence, node, manifest, statement, previous);
     let verdict = list.verdict();
     let attested = if verdict.accepted() { attested } else { None };
     QuoteAppraisal { verdict, attested }
 }
 
-/// Makes every check of [`QUOTE_CHECKS`] that can be made. What is returned counts only if the whole list
-/// passes.
+/// What a quote must have been made over, and the check that says whether it was.
+pub(crate) struct ExpectedStatement {
+    pub(crate) check: &'static str,
+    pub(crate) statement: Result<Statement, TooLong>,
+}
+
+/// Makes every check of [`SIGNER_CHECKS`], [`CONTENT_CHECKS`] and the statement that can be made. What is returned counts
+/// only if the whole list passes.
 pub(crate) fn check_quote(
     list: &mut Checklist,
     evidence: &QuoteEvidence,
     node: &Node,
     manifest: &Manifest,
-    expected: Result<Statement, TooLong>,
+    expected: ExpectedStatement,
     previous: Option<&ClockInfo>,
 ) -> Option<Attested> {
     check_key(list, node, manifest);
@@ -135,14 +149,15 @@ fn check_signer(list: &mut Checklist, quote: &Quote, node: &Node) {
     list.record("ak.name", result);
 }
 
-fn check_statement(list: &mut Checklist, quote: &Quote, expected: Result<Statement, TooLong>) {
+fn check_statement(list: &mut Checklist, quote: &Quote, expected: ExpectedStatement) {
+    let ExpectedStatement { check, statement } = expected;
     let found = quote.extra_data();
-    let result = match expected {
+    let result = match statement {
         Ok(expected) if found == expected.as_bytes() => Ok(format!("{expected}")),
         Ok(expected) => Err(format!("expected the statement {expected}, found {}", hex::encode(found))),
         Err(error) => Err(error.to_string()),
     };
-    list.record("statement.nonce", result);
+    list.record(check, result);
 }
 
 fn check_selection(list: &mut Checklist, quote: &Quote, manifest: &Manifest) {
@@ -163,8 +178,8 @@ fn check_selection(list: &mut Checklist, quote: &Quote, manifest: &Manifest) {
 }
 
 fn check_state(list: &mut Checklist, evidence: &QuoteEvidence, manifest: &Manifest) -> Option<State> {
-    // Values that the quote does not vouch for say nothing about a state.
-    if !list.passed("pcr.values") || !list.passed("pcr.digest") {
+    // Values that no genuine quote vouches for say nothing about a state.
+    if !vouched_for(list) {
         return None;
     }
     let matching: Vec<&State> =

@@ -3,7 +3,10 @@
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
-use crate::audit::{CoveredReceipts, TreeHash};
+use crate::{
+    appraisal::level::{Level, Levels},
+    audit::{CoveredReceipts, TreeHash},
+};
 
 /// What a check found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -23,6 +26,8 @@ pub enum Outcome {
 pub struct Check {
     /// Stable, for programs.
     pub name: &'static str,
+    /// Which question it helps to answer.
+    pub level: Level,
     /// What was found.
     pub result: Outcome,
     /// Why, for people.
@@ -90,6 +95,12 @@ impl Verdict {
         self.checks.iter().find(|check| check.name == name)
     }
 
+    /// What is found of each level, judged by its own checks.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        Levels::judge(&self.checks)
+    }
+
     /// What is allowed, but should be known.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
@@ -105,8 +116,9 @@ impl Verdict {
 
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut verdict = serializer.serialize_struct("Verdict", 4)?;
+        let mut verdict = serializer.serialize_struct("Verdict", 5)?;
         verdict.serialize_field("accepted", &self.accepted())?;
+        verdict.serialize_field("levels", &self.levels())?;
         verdict.serialize_field("checks", &self.checks)?;
         verdict.serialize_field("warnings", &self.warnings)?;
         verdict.serialize_field("log", &self.log())?;
@@ -117,17 +129,25 @@ impl Serialize for Verdict {
 /// A check that an appraisal makes.
 pub(crate) struct CheckSpec {
     name: &'static str,
+    level: Level,
     may_be_not_applicable: bool,
 }
 
+impl CheckSpec {
+    /// The check's name.
+    pub(crate) const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 /// A check that must pass.
-pub(crate) const fn mandatory(name: &'static str) -> CheckSpec {
-    CheckSpec { name, may_be_not_applicable: false }
+pub(crate) const fn mandatory(level: Level, name: &'static str) -> CheckSpec {
+    CheckSpec { name, level, may_be_not_applicable: false }
 }
 
 /// A check that must pass unless nothing was asked.
-pub(crate) const fn if_asked(name: &'static str) -> CheckSpec {
-    CheckSpec { name, may_be_not_applicable: true }
+pub(crate) const fn if_asked(level: Level, name: &'static str) -> CheckSpec {
+    CheckSpec { name, level, may_be_not_applicable: true }
 }
 
 /// A verdict in the making.
@@ -187,7 +207,7 @@ impl Checklist {
             .iter()
             .map(|(spec, result)| {
                 let (result, detail) = result.clone().unwrap_or_else(unreached);
-                Check { name: spec.name, result, detail }
+                Check { name: spec.name, level: spec.level, result, detail }
             })
             .collect();
         Verdict { checks, warnings: self.warnings, log: self.log }
@@ -211,7 +231,11 @@ impl Checklist {
 mod tests {
     use super::*;
 
-    static SPECS: [CheckSpec; 3] = [mandatory("one"), mandatory("two"), if_asked("three")];
+    static SPECS: [CheckSpec; 3] = [
+        mandatory(Level::Authentic, "one"),
+        mandatory(Level::Fresh, "two"),
+        if_asked(Level::StateApproved, "three"),
+    ];
 
     fn passed(list: &mut Checklist, names: &[&'static str]) {
         for name in names {
@@ -279,10 +303,21 @@ mod tests {
         let json = serde_json::to_value(list.verdict()).unwrap();
         let expected = serde_json::json!({
             "accepted": false,
+            "levels": {
+                "authentic": {"result": "passed", "detail": "1 checks passed"},
+                "fresh": {"result": "failed", "detail": "two: why"},
+                "state_approved": {"result": "failed", "detail": "three: not reached: two did not pass"},
+                "code_measured": {"result": "not_shown", "detail": "no manifest says how code is measured"},
+            },
             "checks": [
-                {"name": "one", "result": "passed", "detail": ""},
-                {"name": "two", "result": "failed", "detail": "why"},
-                {"name": "three", "result": "failed", "detail": "not reached: two did not pass"},
+                {"name": "one", "level": "authentic", "result": "passed", "detail": ""},
+                {"name": "two", "level": "fresh", "result": "failed", "detail": "why"},
+                {
+                    "name": "three",
+                    "level": "state_approved",
+                    "result": "failed",
+                    "detail": "not reached: two did not pass",
+                },
             ],
             "warnings": ["known"],
             "log": null,

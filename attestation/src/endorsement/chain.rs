@@ -17,12 +17,24 @@ use x509_cert::{
 use super::{certificate::EkCertificate, pem, signatures};
 use crate::{
     Evidence, HexBytes, KeyFlaw, PublicArea, Sha256Digest, TpmKey, UnixTime, Verdict,
-    appraisal::verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    appraisal::{
+        level::Level::Authentic,
+        verdict::{CheckSpec, Checklist, if_asked, mandatory},
+    },
 };
 
 /// Every check of an endorsement key's certificate, in order.
-static EK_CHECKS: [CheckSpec; 4] =
-    [mandatory("ek.chain"), mandatory("ek.usage"), mandatory("ek.strength"), if_asked("ek.key")];
+static EK_CHECKS: [CheckSpec; 4] = [
+    mandatory(Authentic, "ek.chain"),
+    mandatory(Authentic, "ek.usage"),
+    mandatory(Authentic, "ek.strength"),
+    if_asked(Authentic, "ek.key"),
+];
+
+/// The names of all checks of an endorsement key's certificate.
+pub fn ek_checks() -> impl Iterator<Item = &'static str> {
+    EK_CHECKS.iter().map(CheckSpec::name)
+}
 
 /// Certificates of one kind: all vendors together have some two hundred.
 const PINNED_MAX: usize = 4096;

@@ -11,4 +11,4 @@ mod readable;
 mod signatures;
 
 pub use certificate::{EkCertificate, EkCertificateError, Tolerance, TpmIdentity};
-pub use chain::{PinnedCertificates, PinnedError, appraise_ek, appraise_ek_of, root_of};
+pub use chain::{PinnedCertificates, PinnedError, appraise_ek, appraise_ek_of, ek_checks, root_of};

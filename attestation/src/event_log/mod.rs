@@ -10,6 +10,7 @@
 
 mod algorithm;
 mod boot_option;
+mod changes;
 mod cursor;
 mod describe;
 mod device_path;
@@ -34,6 +35,7 @@ mod tie;
 mod variable;
 
 pub use algorithm::LogAlgorithm;
+pub use changes::PcrChanges;
 pub use error::{EventLogError, EventLogReason};
 pub use event::{Event, EventDigest};
 pub use event_type::EventType;

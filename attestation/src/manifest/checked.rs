@@ -187,6 +187,20 @@ impl Manifest {
         selection
     }
 
+    /// The PCRs that evidence covers: those of a quote, and where the manifest says `code = "ima"` PCR 10, which alone vouches
+    /// for the kernel's list. It is part of no state, so sessions do without it.
+    #[must_use]
+    pub fn evidence_selection(&self) -> BTreeMap<PcrBank, BTreeSet<PcrIndex>> {
+        let mut selection = self.quote_selection();
+        if self.code() == CodeMeasurement::Ima {
+            let list = PcrIndex::new(10).expect("there are 24 PCRs");
+            selection.values_mut().for_each(|indices| {
+                indices.insert(list);
+            });
+        }
+        selection
+    }
+
     /// The node of this name.
     #[must_use]
     pub fn node_by_name(&self, name: &str) -> Option<&Node> {

@@ -3,6 +3,7 @@
 
 mod attacks;
 mod builder;
+mod changes;
 mod corpus;
 mod differential;
 mod framing;

@@ -72,7 +72,8 @@ proptest! {
         };
         prop_assert_eq!(vouched(&after), vouched(&before));
         for (entry, was) in after.entries().iter().zip(before.entries()) {
-            if entry.pcr().get() == 10 && !entry.is_violation() {
+            // Of a template that is not known as text nothing is read, and the verdict warns of it.
+            if entry.pcr().get() == 10 && !entry.is_violation() && entry.is_intact().is_some() {
                 prop_assert_eq!(entry.name(), was.name());
                 prop_assert_eq!(entry.file_digest(), was.file_digest());
             }

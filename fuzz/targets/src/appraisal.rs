@@ -29,7 +29,8 @@ const QUOTE_CHECKS: [&str; 14] = [
 ];
 
 /// Checks that accepted evidence has passed besides.
-const EVIDENCE_CHECKS: [&str; 6] = [
+const EVIDENCE_CHECKS: [&str; 7] = [
+    "statement.bound",
     "manifest.same",
     "report.signature",
     "report.manifest",
@@ -130,7 +131,8 @@ pub fn evidence(bytes: &[u8]) -> bool {
     let golden = &*EVIDENCE;
     let mut expectations = Expectations {
         purpose: Purpose::Evidence,
-        nonce: golden.evidence.nonce.clone(),
+        nonce: Some(golden.evidence.nonce.clone()),
+        challenger: None,
         node: Some(NODE.to_owned()),
         previous_clock: None,
         max_age: Some(Duration::from_secs(60)),

@@ -30,7 +30,7 @@ pub(in crate::cmd) struct Args {
 pub(super) fn run(args: Args, agent: &Agent) -> Result<Answer, Failure> {
     let Args { tenant, older_than, limit, after_tenant, after_asset } = args;
     let list = match limit {
-        None => AssetList { assets: all(agent, tenant.as_ref(), older_than)?, next: None },
+        None => AssetList { assets: all(agent, tenant.as_ref(), older_than, &mut |_| ())?, next: None },
         Some(limit) => {
             let after = after_tenant.zip(after_asset);
             let after = after.map(|(after_tenant, after_asset)| AssetPlace { after_tenant, after_asset });
@@ -40,14 +40,18 @@ pub(super) fn run(args: Args, agent: &Agent) -> Result<Answer, Failure> {
     Ok(Answer::done(json_of(&list), listed(&list)))
 }
 
-/// Every asset, or those that are so old.
+/// Every asset, or those that are so old. `progress` is told how many were read, after each page.
 pub(super) fn all(
     agent: &Agent,
     tenant: Option<&PathText>,
     older_than: Option<Age>,
+    progress: &mut dyn FnMut(usize),
 ) -> Result<Vec<Asset>, Failure> {
+    let mut read = 0;
     all_pages(|after| {
         let AssetList { assets, next } = page(agent, tenant, older_than, None, after)?;
+        read += assets.len();
+        progress(read);
         Ok((assets, next))
     })
 }

@@ -10,7 +10,7 @@ use sealstone_wire::{Epoch, PathText};
 use serde_json::json;
 
 use super::Context;
-use crate::agent::{Bounds, decoded};
+use crate::agent::{Agent, Bounds, decoded};
 use crate::failure::Failure;
 use crate::http::encoded;
 use crate::output::{Answer, fields, json_of, shown};
@@ -109,6 +109,11 @@ pub(super) fn run(verb: Verb, context: &Context) -> Result<Answer, Failure> {
             Ok(Answer::done(json_of(&asset), described(&asset)))
         }
     }
+}
+
+/// Every asset of the node. `progress` is told how many were read, after each page.
+pub(super) fn all(agent: &Agent, progress: &mut dyn FnMut(usize)) -> Result<Vec<Asset>, Failure> {
+    list::all(agent, None, None, progress)
 }
 
 /// The path of an asset.

@@ -1,6 +1,7 @@
-//! `sealstone manifest`: propose, sign, verify, show and apply the document of what is approved.
+//! `sealstone manifest`: propose, plan, sign, verify, show and apply the document of what is approved.
 
 mod apply;
+mod plan;
 mod propose;
 mod show;
 mod sign;
@@ -16,7 +17,7 @@ use crate::failure::{Failure, chain};
 use crate::files;
 use crate::output::Answer;
 
-/// Propose, sign, verify, show and apply manifests: what states, machines and uses are approved
+/// Propose, plan, sign, verify, show and apply manifests: what states, machines and uses are approved
 #[derive(Debug, Subcommand)]
 #[command(after_help = "Example:\n  \
         sealstone manifest propose --draft manifest.json --node node-1 --state boot-1 -o v1.envelope\n  \
@@ -25,6 +26,7 @@ use crate::output::Answer;
         sealstone manifest apply v1.envelope --provision node-1")]
 pub(super) enum Verb {
     Propose(Box<propose::Args>),
+    Plan(plan::Args),
     Sign(sign::Args),
     Verify(verify::Args),
     Show(show::Args),
@@ -34,6 +36,7 @@ pub(super) enum Verb {
 pub(super) fn run(verb: Verb, context: &Context) -> Result<Answer, Failure> {
     match verb {
         Verb::Propose(args) => propose::run(*args, context),
+        Verb::Plan(args) => plan::run(args, context),
         Verb::Sign(args) => sign::run(args),
         Verb::Verify(args) => verify::run(args),
         Verb::Show(args) => show::run(args),

@@ -1,31 +1,38 @@
 //! `sealstone manifest propose`: an unsigned manifest, from a skeleton or from the manifest in force.
 
 mod change;
+mod diff;
+mod from_log;
 mod measured;
 
 use std::path::{Path, PathBuf};
 
-use sealstone_attestation::{Envelope, Grace, Manifest, ManifestDraft};
+use sealstone_attestation::{Envelope, Grace, Manifest, ManifestDraft, PcrValues, StateDraft};
 use sealstone_wire::api::Enrolment;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use self::diff::StateDiff;
+use self::from_log::{Predicted, Unlogged};
 use self::measured::PcrChoice;
 use super::super::{Context, authority, now};
 use super::{Unverified, show};
 use crate::agent::Bounds;
+use crate::boot::{Changes, LogFile};
 use crate::failure::{Failure, chain};
 use crate::files::{self, PUBLIC_MODE};
-use crate::output::Answer;
+use crate::output::{Answer, shown};
 
 /// Propose a manifest: write an unsigned envelope for the approvers
 ///
 /// The first is made from the skeleton of `sealstone init` (--draft), each next one from the one before
-/// (--from). States and keys are taken from the running agent, or from a file with --enrolment.
+/// (--from). States and keys are taken from the running agent, or from a file with --enrolment. A state can also be drafted
+/// before this machine boots into it, from a measured-boot log of another that did (--from-eventlog).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone manifest propose --draft manifest.json --node node-1 --state boot-1 -o v1.envelope\n  \
         sealstone manifest propose --from v1.envelope --state boot-2 --replaces boot-1 --grace forever -o v2.envelope\n  \
+        sealstone manifest propose --from v1.envelope --state boot-2 --replaces boot-1 --from-eventlog staging.bin --current-eventlog now.bin -o v2.envelope\n  \
         sealstone manifest propose --from v2.envelope --retire boot-1 --set-session-ttl 600 -o v3.envelope")]
 #[command(group = clap::ArgGroup::new("base").required(true).args(["draft", "from"]))]
 pub(in crate::cmd) struct Args {
@@ -48,6 +55,18 @@ pub(in crate::cmd) struct Args {
     /// Take keys and PCRs from this answer of GET /v1/enrolment instead of the running agent
     #[arg(long, value_name = "JSON")]
     enrolment: Option<PathBuf>,
+    /// Take the state's PCRs from this measured-boot log, or from the log inside this evidence
+    #[arg(long, value_name = "LOG", requires = "state")]
+    from_eventlog: Option<PathBuf>,
+    /// PCRs that the log does not reach: as they are read now [default: refused]
+    #[arg(long, value_enum, value_name = "WHERE", requires = "from_eventlog")]
+    unlogged_from: Option<Unlogged>,
+    /// Propose the state although evidence with this log would be refused
+    #[arg(long, requires = "from_eventlog")]
+    allow_findings: bool,
+    /// The log of a boot into an active state, or evidence with it: shows which events account for the changes
+    #[arg(long, value_name = "LOG", requires_all = ["from_eventlog", "from"])]
+    current_eventlog: Option<PathBuf>,
     /// Allow the enrolled TPM's current firmware version only
     #[arg(long)]
     pin_firmware: bool,
@@ -92,7 +111,7 @@ pub(in crate::cmd) struct Args {
 pub(in crate::cmd) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
     // Before the TPM is asked, which takes long the first time.
     files::refuse_existing(&args.out, "the proposal")?;
-    let manifest = proposal(&args, context)?;
+    let Proposal { manifest, change, mut warnings } = proposal(&args, context)?;
     let envelope = Envelope {
         payload_type: Manifest::PAYLOAD_TYPE.to_owned(),
         payload: manifest.to_payload(),
@@ -100,8 +119,8 @@ pub(in crate::cmd) fn run(args: Args, context: &Context) -> Result<Answer, Failu
     };
     files::write_new(&args.out, "the proposal", &envelope.to_json(), PUBLIC_MODE)?;
     let out = args.out.display();
-    let warnings = change::warnings(&manifest);
-    let json = json!({
+    warnings.extend(change::warnings(&manifest));
+    let mut json = json!({
         "out": out.to_string(),
         "digest": manifest.digest(),
         "version": manifest.version(),
@@ -110,6 +129,10 @@ pub(in crate::cmd) fn run(args: Args, context: &Context) -> Result<Answer, Failu
         "warnings": warnings,
     });
     let mut text = show::described(&manifest);
+    if let Some(change) = change {
+        json["diff"] = change.json();
+        text.push_str(&change.text());
+    }
     for warning in &warnings {
         text.push_str(&format!("warning: {warning}\n"));
     }
@@ -122,11 +145,56 @@ pub(in crate::cmd) fn run(args: Args, context: &Context) -> Result<Answer, Failu
     Ok(Answer::done(json, text))
 }
 
-fn proposal(args: &Args, context: &Context) -> Result<Manifest, Failure> {
+/// What is proposed, and what its readers should see.
+struct Proposal {
+    manifest: Manifest,
+    change: Option<StateChange>,
+    warnings: Vec<String>,
+}
+
+/// A new state beside those that are active.
+struct StateChange {
+    state: StateDraft,
+    against: Vec<StateDiff>,
+    by_logs: Option<(String, Changes)>,
+}
+
+impl StateChange {
+    fn json(&self) -> Value {
+        let logs = self.by_logs.as_ref().map(|(since, changes)| json!({"since": since, "changes": changes}));
+        json!({"state": self.state.name, "bank": self.state.bank, "against": self.against, "by_logs": logs})
+    }
+
+    fn text(&self) -> String {
+        let one = |diff: &StateDiff| diff.text(&self.state.name, self.state.bank);
+        let mut text: String = self.against.iter().map(one).collect();
+        if let Some((since, changes)) = &self.by_logs {
+            text.push_str(&format!(
+                "by the logs, since {} (=: a digest covers it; ~: only described)\n{}",
+                shown(since),
+                changes.text()
+            ));
+        }
+        text
+    }
+}
+
+fn proposal(args: &Args, context: &Context) -> Result<Proposal, Failure> {
     let mut draft = base(args)?;
-    if args.draft.is_some() || args.state.is_some() || args.add_node {
-        let enrolment = enrolment(args.enrolment.as_deref(), context)?;
-        enrol(&mut draft, args, &enrolment)?;
+    let (mut change, mut warnings) = (None, Vec::new());
+    let read = match asked_of_node(args) {
+        true => Some(enrolment(args.enrolment.as_deref(), context)?),
+        false => None,
+    };
+    if let Some(name) = &args.state {
+        let current = draft.clone();
+        warnings = add_state(&mut draft, args, name, read.as_ref())?;
+        if args.from.is_some() {
+            change = Some(state_change(&current, &draft, args)?);
+        }
+    }
+    if let (Some(node), Some(read), true) = (&args.node, &read, args.draft.is_some() || args.add_node) {
+        change::add_node(&mut draft, node, read, args.pin_firmware);
     }
     for name in &args.predecessor {
         change::demote(&mut draft, name)?;
@@ -150,7 +218,14 @@ fn proposal(args: &Args, context: &Context) -> Result<Manifest, Failure> {
         draft.outgoing_authority =
             (draft.version > 1 && outgoing.digest() != draft.authority.digest()).then_some(outgoing);
     }
-    Manifest::try_from(draft).map_err(|error| change::proposal(chain(&error)))
+    let manifest = Manifest::try_from(draft).map_err(|error| change::proposal(chain(&error)))?;
+    Ok(Proposal { manifest, change, warnings })
+}
+
+/// Whether the machine's keys or PCRs are needed.
+fn asked_of_node(args: &Args) -> bool {
+    let reads_pcrs = args.from_eventlog.is_none() || args.unlogged_from == Some(Unlogged::Node);
+    args.draft.is_some() || args.add_node || (args.state.is_some() && reads_pcrs)
 }
 
 /// What the proposal starts from, as the next version and issued now.
@@ -210,22 +285,72 @@ fn enrolment(file: Option<&Path>, context: &Context) -> Result<Enrolment, Failur
     })
 }
 
-fn enrol(draft: &mut ManifestDraft, args: &Args, enrolment: &Enrolment) -> Result<(), Failure> {
-    if let Some(state) = &args.state {
-        let choice = args.pcrs.clone().or_else(|| change::usual_choice(draft)).unwrap_or_default();
-        let values = measured::measured(&choice, &enrolment.pcrs)?;
-        change::add_state(draft, state, &choice, values);
-        for old in &args.replaces {
-            change::inherit(draft, old, state, args.grace)?;
-            if !args.keep_active {
-                change::demote(draft, old)?;
-            }
+/// Adds the state, from a log or as it was read, and says what its approvers should know.
+fn add_state(
+    draft: &mut ManifestDraft,
+    args: &Args,
+    name: &str,
+    read: Option<&Enrolment>,
+) -> Result<Vec<String>, Failure> {
+    let choice = args.pcrs.clone().or_else(|| change::usual_choice(draft)).unwrap_or_default();
+    let read = read.map(|read| &read.pcrs);
+    let Predicted { values, warnings } = match &args.from_eventlog {
+        Some(path) => {
+            let file = LogFile::read(path)?;
+            let others = others(args.unlogged_from, &file, read)?;
+            from_log::predicted(&choice, &file, others, args.allow_findings)?
+        }
+        None => {
+            // Without a log, the machine was asked.
+            let none = PcrValues::new();
+            let values = measured::measured(&choice, read.unwrap_or(&none))?;
+            Predicted { values, warnings: Vec::new() }
+        }
+    };
+    change::add_state(draft, name, &choice, values);
+    for old in &args.replaces {
+        change::inherit(draft, old, name, args.grace)?;
+        if !args.keep_active {
+            change::demote(draft, old)?;
         }
     }
-    if let (Some(node), true) = (&args.node, args.draft.is_some() || args.add_node) {
-        change::add_node(draft, node, enrolment, args.pin_firmware);
+    Ok(warnings)
+}
+
+/// The values that stand in for what the log does not reach.
+fn others<'a>(
+    from: Option<Unlogged>,
+    file: &'a LogFile,
+    read: Option<&'a PcrValues>,
+) -> Result<Option<&'a PcrValues>, Failure> {
+    match from {
+        None => Ok(None),
+        Some(Unlogged::Node) => Ok(read),
+        Some(Unlogged::Evidence) => file.shown().map(Some).ok_or_else(|| {
+            Failure::unusable(
+                "UNLOGGED",
+                format!("expected evidence with the log, found the log alone in {}", file.name()),
+                "give the evidence to --from-eventlog, or take the values from the node",
+            )
+        }),
     }
-    Ok(())
+}
+
+/// What the state that was added last changes.
+fn state_change(current: &ManifestDraft, draft: &ManifestDraft, args: &Args) -> Result<StateChange, Failure> {
+    let state = draft
+        .states
+        .last()
+        .cloned()
+        .ok_or_else(|| change::proposal("expected a state, found none".to_owned()))?;
+    let by_logs = match (&args.current_eventlog, &args.from_eventlog) {
+        (Some(older), Some(newer)) => {
+            let (older, newer) = (LogFile::read(older)?, LogFile::read(newer)?);
+            Some(diff::by_logs(current, &state, &older, &newer)?)
+        }
+        _ => None,
+    };
+    Ok(StateChange { against: diff::against_active(current, &state), state, by_logs })
 }
 
 fn permission<T: DeserializeOwned>(text: &str, option: &str) -> Result<T, Failure> {

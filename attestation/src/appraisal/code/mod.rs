@@ -1,0 +1,87 @@
+//! Whether evidence shows which code ran: by the means that its manifest demands, and by no other.
+
+mod boot;
+mod command_line;
+mod ima;
+mod verity;
+
+use crate::{
+    CodeMeasurement, PcrValues, Sha256Digest, State, appraisal::verdict::Checklist, event_log::EventLog,
+    ima::ImaList,
+};
+use boot::{Booted, booted};
+use command_line::CommandLine;
+
+/// The check's name.
+const CHECK: &str = "code.measured";
+
+/// What of evidence says which code ran.
+pub(crate) struct ShownCode<'a> {
+    /// The one state that the quote shows; `None` if it shows none.
+    pub(crate) state: Option<&'a State>,
+    pub(crate) event_log: Option<&'a [u8]>,
+    pub(crate) ima_log: Option<&'a [u8]>,
+    pub(crate) quoted: &'a PcrValues,
+    /// Of the enclave's binary, as its report says.
+    pub(crate) binary: Option<Sha256Digest>,
+}
+
+/// Makes the check; the logs must have been checked before.
+pub(crate) fn check_code(list: &mut Checklist, demanded: CodeMeasurement, shown: &ShownCode<'_>) {
+    if demanded == CodeMeasurement::None {
+        list.not_applicable(CHECK, "the manifest says code = \"none\"");
+        list.warn(
+            "the quote shows the machine's boot state; that the approved binaries ran on it is not shown \
+             (code = \"none\": neither dm-verity nor enforced IMA)"
+                .to_owned(),
+        );
+        return;
+    }
+    // Under an unknown state nothing was approved, so that nothing can be shown.
+    let Some(state) = shown.state.filter(|_| list.passed("state.approved")) else { return };
+    let result = command_line(list, state, shown.event_log).and_then(|Booted { line, pcr }| {
+        let line = CommandLine::parse(&line)?;
+        line.check_closed()?;
+        let by = format!("by the command line in the approved PCR {pcr}");
+        match demanded {
+            CodeMeasurement::Verity => {
+                let verity::Verified { what, hash } = verity::verified(&line)?;
+                if what == "usr" {
+                    list.warn(
+                        "dm-verity covers /usr alone: what the rest of the root file system makes the approved programs do is \
+                         not shown"
+                            .to_owned(),
+                    );
+                }
+                Ok(format!("dm-verity over the {what} file system with the root hash {hash}, {by}"))
+            }
+            CodeMeasurement::Ima => {
+                ima::check_enforced(&line)?;
+                let enclave = measurements(list, shown)?;
+                list.warn(
+                    "IMA appraises files by their labels: who could write labels on that disk is not shown".to_owned(),
+                );
+                Ok(format!("IMA appraises and enforces, {by}; {enclave}"))
+            }
+            CodeMeasurement::None => Err("expected a means to be demanded, found none".to_owned()),
+        }
+    });
+    list.record(CHECK, result);
+}
+
+fn command_line(list: &Checklist, state: &State, log: Option<&[u8]>) -> Result<Booted, String> {
+    let log = log.filter(|_| list.passed("event_log")).ok_or(
+        "expected an event log that explains the approved values, and in it the kernel's command line, found none",
+    )?;
+    let log = EventLog::parse(log).map_err(|error| error.to_string())?;
+    booted(&log, state)
+}
+
+fn measurements(list: &Checklist, shown: &ShownCode<'_>) -> Result<String, String> {
+    let log = shown
+        .ima_log
+        .filter(|_| list.passed("ima"))
+        .ok_or("expected a measurement list that is tied to the quoted PCR 10, found none")?;
+    let log = ImaList::parse(log).map_err(|error| error.to_string())?;
+    ima::enclave_measured(&log, shown.quoted, shown.binary.as_ref())
+}

@@ -1,0 +1,239 @@
+//! Stories of approvers who ask what a next manifest would unlock or strand, before they sign it.
+#![allow(clippy::unwrap_used, reason = "a test that unwraps fails where it should")]
+
+mod support;
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+
+use sealstone_attestation::{Algorithm, PublicKey};
+use serde_json::{Value, json};
+use support::{Desk, enrolment};
+
+/// `boot-0` was replaced by `boot-1`, which is active, in `v2`; each boot has other PCRs.
+fn desk() -> Desk {
+    let desk = Desk::with_node(&["alice"], 1);
+    for boot in 0..4 {
+        desk.write(&format!("boot-{boot}.json"), enrolment(1, boot).to_string());
+    }
+    desk.done("manifest propose --draft node/manifest.json --node node-1 --state boot-0 --enrolment boot-0.json -o v1");
+    propose(&desk, "v1", "v2", "--state boot-1 --replaces boot-0 --enrolment boot-1.json");
+    desk
+}
+
+fn propose(desk: &Desk, from: &str, to: &str, change: &str) {
+    desk.done(&format!("manifest propose --from {from} {change} -o {to}"));
+}
+
+fn binding(desk: &Desk, manifest: &str, state: &str) -> Value {
+    desk.done(&format!("manifest show {manifest}"))["bindings"][state].clone()
+}
+
+fn asset(name: &str, binding: &Value) -> Value {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let public = PublicKey::from_bytes(Algorithm::EdDsa, key.verifying_key().as_bytes()).unwrap();
+    json!({
+        "tenant": "acme", "asset": name, "algorithm": "EdDSA", "epoch": 3, "binding": binding, "key_id": public.key_id(),
+        "public_key": hex::encode(public.as_bytes()), "jwk": public.jwk(), "since": "2026-11-21T03:00:00Z",
+        "unfunded": false,
+    })
+}
+
+/// An asset bound to each state of `v2`, in `assets.json`.
+fn with_assets(desk: &Desk) {
+    let assets = [asset("old", &binding(desk, "v2", "boot-0")), asset("new", &binding(desk, "v2", "boot-1"))];
+    desk.write("assets.json", json!({"assets": assets}).to_string());
+}
+
+fn names(of: &Value) -> Vec<&str> {
+    of.as_array().unwrap().iter().map(|one| one["asset"].as_str().unwrap()).collect()
+}
+
+const PLAN: &str = "manifest plan v3 --current v2 --assets assets.json";
+
+#[test]
+fn an_update_that_lists_its_pairs_strands_nothing_and_unlocks_in_the_new_state() {
+    let desk = desk();
+    with_assets(&desk);
+    propose(&desk, "v2", "v3", "--state boot-2 --replaces boot-1 --keep-active --enrolment boot-2.json");
+    let plan = desk.done(PLAN);
+    assert_eq!((&plan["strands"], &plan["actions"]), (&json!(false), &json!([])));
+    assert_eq!((&plan["assets"]["read"], &plan["assets"]["usable"]), (&json!(2), &json!(2)));
+    assert_eq!(names(&plan["assets"]["unlocked"]), ["old", "new"]);
+    assert_eq!(plan["assets"]["unlocked"][0]["unlocked_under"], json!(["boot-2"]));
+    assert_eq!(
+        plan["assets"]["unlocked"][0]["uses"],
+        json!([
+            {"under": "boot-1", "use": "forever"}, {"under": "boot-2", "use": "forever"}
+        ])
+    );
+    let seal = json!({"states": ["boot-1", "boot-2"], "added": ["boot-2"], "dropped": []});
+    assert_eq!((&plan["seal"], &plan["warnings"]), (&seal, &json!([])));
+    // A key made after the update cannot be used in the state before it.
+    let states = plan["bindings"].as_array().unwrap();
+    let newest = states.iter().find(|state| state["state"] == "boot-2").unwrap();
+    assert_eq!(newest["uses"][0]["use"], "refused");
+    assert!(newest["uses"][0]["reason"].as_str().unwrap().contains("found none"));
+}
+
+#[test]
+fn a_retired_state_strands_what_is_bound_to_it_and_the_answer_says_what_to_do() {
+    let desk = desk();
+    with_assets(&desk);
+    propose(&desk, "v2", "v3", "--retire boot-0");
+    let outcome = desk.run(PLAN);
+    assert_eq!((outcome.exit, &outcome.json["strands"]), (1, &json!(true)));
+    let stranded = &outcome.json["assets"]["stranded"];
+    assert_eq!(names(stranded), ["old"]);
+    assert_eq!((&stranded[0]["bound_to"], &stranded[0]["epoch"]), (&json!("boot-0"), &json!(3)));
+    assert!(stranded[0]["uses"][0]["reason"].as_str().unwrap().contains("retired"));
+    assert!(stranded[0]["key_id"].as_str().unwrap().len() == 43);
+    let actions = outcome.json["actions"].to_string();
+    assert!(actions.contains("--replaces") && actions.contains("asset rotate"), "{actions}");
+
+    let output = desk.command(PLAN).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        text.contains("STRANDED: acme/old  epoch 3") && text.ends_with("keys would be stranded\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_pair_that_is_forgotten_a_grace_of_none_and_one_that_ended_strand() {
+    let desk = desk();
+    with_assets(&desk);
+    // Active again, without a pair from anywhere.
+    propose(&desk, "v2", "v3", "--state boot-2 --predecessor boot-1 --enrolment boot-2.json");
+    let outcome = desk.run(PLAN);
+    assert_eq!(names(&outcome.json["assets"]["stranded"]), ["old", "new"]);
+    for (grace, fate) in [("none", "stranded"), ("2030-01-01T00:00:00Z", "until")] {
+        std::fs::remove_file(desk.at("v3")).unwrap();
+        let change = format!("--state boot-2 --replaces boot-1 --grace {grace} --enrolment boot-2.json");
+        propose(&desk, "v2", "v3", &change);
+        let outcome = desk.run(PLAN);
+        assert_eq!(names(&outcome.json["assets"][fate]), ["new"], "{grace}");
+        assert_eq!(outcome.exit, i32::from(fate == "stranded"), "{grace}");
+    }
+    let until = &desk.done(PLAN)["assets"]["until"][0];
+    assert_eq!((&until["fate"], &until["until"]), (&json!("until"), &json!("2030-01-01T00:00:00Z")));
+    // The same manifest, a second before the end and at it.
+    desk.done(&format!("{PLAN} --at 2029-12-31T23:59:59Z"));
+    let outcome = desk.run(&format!("{PLAN} --at 2030-01-01T00:00:00Z"));
+    assert_eq!((outcome.exit, names(&outcome.json["assets"]["stranded"])), (1, vec!["new"]));
+}
+
+#[test]
+fn an_asset_of_a_binding_that_nobody_knows_is_stranded_and_a_retired_one_is_not() {
+    let desk = desk();
+    propose(&desk, "v2", "v3", "--set-session-ttl 60");
+    let mut retired = asset("retired", &json!("ab".repeat(32)));
+    retired["retired_at"] = "2026-11-21T04:00:00Z".into();
+    desk.write("assets.json", json!({"assets": [retired]}).to_string());
+    assert_eq!(desk.done(PLAN)["assets"]["retired"], 1);
+    desk.write(
+        "assets.json",
+        json!({"assets": [retired, asset("lost", &json!("ab".repeat(32)))]}).to_string(),
+    );
+    let outcome = desk.run(PLAN);
+    assert_eq!((outcome.exit, names(&outcome.json["assets"]["stranded"])), (1, vec!["lost"]));
+    assert_eq!(outcome.json["assets"]["stranded"][0]["bound_to"], Value::Null);
+}
+
+#[test]
+fn without_assets_the_bindings_decide() {
+    let desk = desk();
+    propose(&desk, "v2", "v3", "--retire boot-0");
+    let outcome = desk.run("manifest plan v3 --current v2");
+    assert_eq!((outcome.exit, &outcome.json["bindings"][0]["would_strand"]), (1, &json!(true)));
+    assert!(outcome.json["actions"].to_string().contains("--agent or --assets"));
+    // Retired on purpose, as far as is known.
+    let plan = desk.done("manifest plan v3");
+    assert!(plan["warnings"][0].as_str().unwrap().contains("nothing is compared"));
+}
+
+#[test]
+fn a_state_that_leaves_the_seal_and_assets_without_permission_are_told() {
+    let desk = desk();
+    with_assets(&desk);
+    propose(&desk, "v2", "v3", "--state boot-2 --replaces boot-1 --enrolment boot-2.json");
+    let plan = desk.done(PLAN);
+    assert_eq!(plan["seal"]["dropped"], json!(["boot-1"]));
+    assert!(plan["warnings"][0].as_str().unwrap().contains("neither attests nor unlocks"));
+    assert_eq!(plan["assets"]["not_permitted"], json!([]));
+    let mut skeleton = desk.json("node/manifest.json");
+    skeleton["permissions"] = json!([]);
+    desk.write("node/manifest.json", skeleton.to_string());
+    desk.done("manifest propose --draft node/manifest.json --node node-1 --state boot-0 --enrolment boot-0.json -o w1");
+    desk.write("assets.json", json!({"assets": [asset("old", &binding(&desk, "w1", "boot-0"))]}).to_string());
+    let plan = desk.done("manifest plan w1 --assets assets.json");
+    assert_eq!(names(&plan["assets"]["not_permitted"]), ["old"]);
+}
+
+#[test]
+fn what_cannot_be_planned_is_refused() {
+    let desk = desk();
+    with_assets(&desk);
+    propose(&desk, "v2", "v3", "--set-session-ttl 60");
+    desk.fails("manifest plan v3 --current v1", 1, "PREVIOUS_DIFFERS");
+    desk.fails("manifest plan v2 --current v2", 1, "PREVIOUS_DIFFERS");
+    desk.fails("manifest plan assets.json", 2, "MANIFEST");
+    desk.fails("manifest plan v3 --agent --assets assets.json", 2, "USAGE");
+    desk.fails("manifest plan v3 --agent", 2, "NO_SOCKET");
+    desk.write("bad", "{}");
+    desk.fails("manifest plan v3 --assets bad", 2, "ASSETS");
+    // A page is not the whole list.
+    let next = json!({"after_tenant": "acme", "after_asset": "old"});
+    desk.write("bad", json!({"assets": [], "next": next}).to_string());
+    desk.fails("manifest plan v3 --assets bad", 2, "ASSETS");
+}
+
+/// Answers with the manifest in force and with assets in pages of one.
+fn agent(desk: &Desk, manifest: Vec<u8>, assets: Vec<Value>) {
+    let listener = UnixListener::bind(desk.at("agent.sock")).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            serve(stream.unwrap(), &manifest, &assets);
+        }
+    });
+}
+
+fn serve(mut stream: UnixStream, manifest: &[u8], assets: &[Value]) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut asked = String::new();
+    reader.read_line(&mut asked).unwrap();
+    let mut header = String::new();
+    while reader.read_line(&mut header).unwrap() > 2 {
+        header.clear();
+    }
+    let body = if asked.contains("/v1/manifest") {
+        manifest.to_vec()
+    } else {
+        let after = assets
+            .iter()
+            .position(|asset| asked.contains(&format!("after_asset={} ", asset["asset"].as_str().unwrap())));
+        let index = after.map_or(0, |after| after + 1);
+        let page = &assets[index];
+        let mut list = json!({"assets": [page]});
+        if index + 1 < assets.len() {
+            list["next"] = json!({"after_tenant": page["tenant"], "after_asset": page["asset"]});
+        }
+        list.to_string().into_bytes()
+    };
+    write!(stream, "HTTP/1.1 200 x\r\nContent-Length: {}\r\n\r\n", body.len()).unwrap();
+    stream.write_all(&body).unwrap();
+}
+
+#[test]
+fn the_agents_manifest_and_every_page_of_its_assets_are_looked_at() {
+    let desk = desk();
+    propose(&desk, "v2", "v3", "--retire boot-0");
+    let old = binding(&desk, "v2", "boot-0");
+    let assets = ["a", "b", "c"].map(|name| asset(name, &old)).to_vec();
+    agent(&desk, desk.read("v2"), assets);
+    let outcome = desk.run("manifest plan v3 --agent");
+    assert_eq!((outcome.exit, names(&outcome.json["assets"]["stranded"])), (1, vec!["a", "b", "c"]));
+    assert_eq!(outcome.json["current"]["version"], 2);
+    assert_eq!(outcome.stderr, "read 1 assets\nread 2 assets\nread 3 assets\n");
+}
