@@ -1,19 +1,20 @@
 //! `sealstone verify`: appraise evidence offline, on any machine.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use sealstone_attestation::endorsement::appraise_ek_of;
+use sealstone_attestation::countersign::ManifestTrust;
+use sealstone_attestation::eat::{AttestationResult, EatError};
 use sealstone_attestation::{
-    AuthorityDigest, Evidence, Expectations, Level, LevelResult, Nonce, Outcome, Purpose, UnixTime, Verdict,
-    VerifiedManifest, appraise, manifest_refused,
+    AuthorityDigest, Expectations, Level, LevelResult, Nonce, Outcome, Purpose, UnixTime, Verdict,
 };
 
 use super::ek;
-use super::manifest::Unverified;
-use super::now;
+use super::judge::{Basis, EvidenceFile, Judged};
+use super::{name_of, now};
 use crate::failure::{Failure, chain};
-use crate::files;
+use crate::files::{self, PUBLIC_MODE};
+use crate::keyfile::AuthoritySigner;
 use crate::output::{Answer, json_of, shown};
 
 /// Appraise a node's evidence offline
@@ -24,7 +25,8 @@ use crate::output::{Answer, json_of, shown};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone verify evidence.json --nonce HEX --authority DIGEST\n  \
-        sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json")]
+        sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json\n  \
+        sealstone verify evidence.json --nonce HEX --authority DIGEST --countersign auditor.key --verdict verdict.json")]
 pub(super) struct Args {
     /// The evidence that `sealstone attest` took
     file: PathBuf,
@@ -52,24 +54,12 @@ pub(super) struct Args {
     /// Judge as of this time [default: this machine's clock]
     #[arg(long, value_name = "RFC3339")]
     at: Option<UnixTime>,
+    #[command(flatten)]
+    signed: Signed,
 }
 
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
-    let Args { file, manifest, authority, nonce, node, max_age, roots, intermediates, at } = args;
-    let now = at.map_or_else(now, Ok)?;
-    let evidence = read_evidence(&file)?;
-    let envelope = match &manifest {
-        Some(path) => Unverified::read(path)?.bytes,
-        None => evidence.manifest.to_json(),
-    };
-    let trusted = match authority {
-        Some(authority) => VerifiedManifest::first(&envelope, authority),
-        None => VerifiedManifest::danger_trust_as_given(&envelope),
-    };
-    let trusted = match trusted {
-        Ok(trusted) => trusted,
-        Err(error) => return Ok(answer(&manifest_refused(chain(&error)))),
-    };
+    let Args { file, manifest, authority, nonce, node, max_age, roots, intermediates, at, signed } = args;
     let expectations = Expectations {
         purpose: Purpose::Evidence,
         nonce,
@@ -77,29 +67,89 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
         previous_clock: None,
         max_age: max_age.map(Duration::from_secs),
     };
-    let mut verdict = appraise(&evidence, &trusted, &expectations, now);
+    let trusted = authority.map_or(ManifestTrust::AsGiven, ManifestTrust::Authority);
+    let at = at.map_or_else(now, Ok)?;
+    let mut basis = Basis::new(EvidenceFile::read(&file)?, manifest.as_deref(), trusted, expectations, at)?;
     if let Some(roots) = roots {
-        let pinned = ek::pinned(&roots, intermediates.as_deref())?;
-        verdict = verdict.and(appraise_ek_of(&evidence, &pinned, now));
+        basis.pinned = Some(ek::pinned(&roots, intermediates.as_deref())?);
     }
-    Ok(answer(&verdict))
+    // Before the appraisal, so that a wrong path costs nobody a verdict.
+    let signer = signed.signer()?;
+    let judged = basis.judge();
+    if let Some(signer) = signer {
+        signed.write(&signer, &basis, &judged)?;
+    }
+    Ok(answer(&judged.verdict))
 }
 
 fn answer(verdict: &Verdict) -> Answer {
     Answer::verdict(verdict.accepted(), json_of(verdict), described(verdict))
 }
 
-/// Evidence as a file holds it; nothing in it is believed yet.
-pub(super) fn read_evidence(file: &Path) -> Result<Evidence, Failure> {
-    let bytes = files::read(file, "evidence", Evidence::BYTES_MAX)?;
-    Evidence::parse(&bytes).map_err(|error| {
-        Failure::unusable(
-            "EVIDENCE",
-            format!("expected evidence in {}, found: {}", file.display(), chain(&error)),
-            "give the file that `sealstone attest` wrote, whole",
-        )
-    })
+/// What an auditor signs of a verdict.
+#[derive(Debug, clap::Args)]
+struct Signed {
+    /// Sign what was found with this private key (PEM, as `sealstone authority new` makes it)
+    #[arg(long, value_name = "KEY.pem", requires = "outputs")]
+    countersign: Option<PathBuf>,
+    /// Where the signed record of the verdict goes, accepted or refused
+    #[arg(long, value_name = "FILE", requires = "countersign", group = "outputs")]
+    verdict: Option<PathBuf>,
+    /// Where the verdict goes as an Entity Attestation Token (RFC 9711); only of authentic evidence
+    #[arg(long, value_name = "FILE", requires = "countersign", group = "outputs")]
+    eat: Option<PathBuf>,
 }
+
+/// An auditor's key, wherever it is kept, and name.
+struct Auditor {
+    key: AuthoritySigner,
+    name: String,
+}
+
+impl Signed {
+    /// The key; nothing is judged that could not be signed afterwards.
+    fn signer(&self) -> Result<Option<Auditor>, Failure> {
+        let Some(path) = &self.countersign else { return Ok(None) };
+        for (output, what) in [(&self.verdict, VERDICT), (&self.eat, TOKEN)] {
+            output.as_deref().map_or(Ok(()), |path| files::refuse_existing(path, what))?;
+        }
+        Ok(Some(Auditor { key: AuthoritySigner::read(path)?, name: name_of(path)? }))
+    }
+
+    /// Signs and writes what was asked for.
+    fn write(&self, auditor: &Auditor, basis: &Basis, judged: &Judged) -> Result<(), Failure> {
+        let Auditor { key, name } = auditor;
+        let record = basis.record(judged, name.clone(), now()?);
+        if let Some(path) = &self.verdict {
+            let envelope = record.sign(&key.public_key(), |pae| key.sign(pae)).map_err(|error| {
+                Failure::unusable(
+                    "VERDICT",
+                    chain(&error),
+                    "rename the key's file: its name names the auditor",
+                )
+            })?;
+            files::write_new(path, VERDICT, &envelope.to_json(), PUBLIC_MODE)?;
+        }
+        if let Some(path) = &self.eat {
+            let refused = |error: EatError| {
+                Failure::refused(
+                    "EAT",
+                    chain(&error),
+                    "read the verdict: nothing can be claimed of this evidence",
+                )
+            };
+            let result =
+                AttestationResult::of(&record, &judged.verdict, &basis.file.evidence).map_err(refused)?;
+            let token = result.sign(&key.public_key(), |bytes| key.sign(bytes)).map_err(refused)?;
+            files::write_new(path, TOKEN, &token, PUBLIC_MODE)?;
+        }
+        Ok(())
+    }
+}
+
+/// What failures call the outputs.
+const VERDICT: &str = "the signed verdict";
+const TOKEN: &str = "the token";
 
 /// A verdict for people: checks and warnings, what they say of each level, and the conclusion.
 pub(super) fn described(verdict: &Verdict) -> String {
