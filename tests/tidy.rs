@@ -114,10 +114,10 @@ fn unsafe_code_is_forbidden_outside_the_enclave() {
     }
 }
 
-/// The crates of a reviewed list: one name a line, `#` comments.
+/// The names of a reviewed list: one a line, `#` comments.
 fn reviewed(list: &str) -> BTreeSet<String> {
     fs::read_to_string(root().join(list))
-        .unwrap_or_else(|error| panic!("expected the reviewed crates in {list}: {error}"))
+        .unwrap_or_else(|error| panic!("expected the reviewed names in {list}: {error}"))
         .lines()
         .filter_map(|line| {
             line.split('#').next().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
@@ -217,6 +217,26 @@ fn the_attestation_library_has_no_clock_file_thread_or_randomness() {
             }
         }
     }
+}
+
+/// The codes of failures, from `docs/codes.txt`; names of checks and errors are held to in the library's own test.
+#[test]
+fn no_code_that_programs_rely_on_is_gone() {
+    let mut found = BTreeSet::new();
+    for path in sources().into_iter().filter(|path| path.starts_with(root().join("src"))) {
+        let text = fs::read_to_string(&path).expect("sources are UTF-8");
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for maker in ["refused(", "unusable("] {
+            for call in code.split(maker).skip(1) {
+                let first = call.trim_start().strip_prefix('"').and_then(|literal| literal.split('"').next());
+                found.extend(first.map(str::to_owned));
+            }
+        }
+    }
+    let listed = reviewed("docs/codes.txt");
+    assert!(listed.len() > 80, "the list is whole");
+    let gone: Vec<_> = listed.difference(&found).collect();
+    assert!(gone.is_empty(), "programs rely on codes that are gone from the sources: {gone:?}");
 }
 
 #[test]

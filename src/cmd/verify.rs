@@ -88,15 +88,16 @@ fn answer(verdict: &Verdict) -> Answer {
 
 /// What an auditor signs of a verdict.
 #[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("outputs").args(["verdict", "eat"]).multiple(true))]
 struct Signed {
     /// Sign what was found with this private key (PEM, as `sealstone authority new` makes it)
     #[arg(long, value_name = "KEY.pem", requires = "outputs")]
     countersign: Option<PathBuf>,
     /// Where the signed record of the verdict goes, accepted or refused
-    #[arg(long, value_name = "FILE", requires = "countersign", group = "outputs")]
+    #[arg(long, value_name = "FILE", requires = "countersign")]
     verdict: Option<PathBuf>,
     /// Where the verdict goes as an Entity Attestation Token (RFC 9711); only of authentic evidence
-    #[arg(long, value_name = "FILE", requires = "countersign", group = "outputs")]
+    #[arg(long, value_name = "FILE", requires = "countersign")]
     eat: Option<PathBuf>,
 }
 
