@@ -8,7 +8,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, Mutex};
 
 use ed25519_dalek::Signer as _;
-use sealstone_attestation::{Algorithm, PublicKey};
+use sealstone_attestation::{Algorithm, PublicKey, Purpose};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use support::{Desk, enrolment};
@@ -302,4 +302,23 @@ fn lock_says_that_it_is_done() {
     let asked = agent(&desk, 204, "");
     assert_eq!(desk.done("lock")["locked"], true);
     assert_eq!(asked.lock().unwrap()[0].0, "POST /v1/lock HTTP/1.1");
+}
+
+#[test]
+fn evidence_for_a_challenge_carries_its_record() {
+    let desk = Desk::with_proposal(&["alice"], 1);
+    desk.done("manifest sign v1 --key alice.key");
+    let made = desk.done("challenge new --key alice.key -o challenge.json");
+    let nonce = made["nonce"].as_str().unwrap();
+    let evidence =
+        support::evidence::evidence_over(nonce, &desk.read("v1"), 1, 0, Purpose::Evidence, |_| Vec::new());
+    let asked = agent(&desk, 200, String::from_utf8(evidence.to_json()).unwrap());
+    desk.done("attest --challenge challenge.json -o evidence.json");
+    assert_eq!(asked.lock().unwrap()[0].0, format!("GET /v1/evidence?nonce={nonce} HTTP/1.1"));
+    assert_eq!(desk.json("evidence.json")["challenge"], desk.json("challenge.json"));
+    desk.done("verify evidence.json --manifest v1 --challenger alice.pub");
+    desk.fails("attest --challenge challenge.json --nonce 00 -o x", 2, "USAGE");
+    desk.fails("attest --challenge v1 -o x", 2, "CHALLENGE");
+    desk.fails("attest --challenge absent -o x", 2, "FILE_UNREADABLE");
+    desk.fails("attest -o x", 2, "USAGE");
 }

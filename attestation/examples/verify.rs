@@ -31,7 +31,8 @@ pub(crate) fn judged(evidence: &str, manifest: &str, nonce: &str) -> Result<Verd
     let manifest = VerifiedManifest::danger_trust_as_given(&std::fs::read(manifest)?)?;
     let expectations = Expectations {
         purpose: Purpose::Evidence,
-        nonce: nonce.parse()?,
+        nonce: Some(nonce.parse()?),
+        challenger: None,
         node: None,
         previous_clock: None,
         max_age: None,

@@ -21,7 +21,8 @@
 //! let manifest = VerifiedManifest::danger_trust_as_given(manifest)?;
 //! let expectations = Expectations {
 //!     purpose: Purpose::Evidence,
-//!     nonce: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff".parse()?,
+//!     nonce: Some("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff".parse()?),
+//!     challenger: None,
 //!     node: None,
 //!     previous_clock: None,
 //!     max_age: None,
@@ -54,6 +55,7 @@ mod algorithm;
 mod appraisal;
 pub mod audit;
 mod authority;
+mod challenge;
 mod clock;
 pub mod countersign;
 mod digest;
@@ -90,6 +92,7 @@ pub use appraisal::{
     verdict::{Check, LogAnchor, Outcome, Verdict},
 };
 pub use authority::{AuthorityError, AuthorityKey, AuthoritySet, SignaturesError};
+pub use challenge::{ChallengeError, ChallengeRecord, VerifiedChallenge};
 pub use clock::ClockInfo;
 pub use digest::{
     AuthorityDigest, Binding, DeploymentId, ManifestDigest, PolicyDigest, ReceiptHash, ReportDigest,

@@ -198,10 +198,10 @@ fn the_same_appraisal_gives_the_same_record_and_any_other_differs() {
     let Case { scene, evidence, record, .. } = case();
     let again = |evidence: &Evidence, nonce: &Nonce, at: UnixTime| {
         let mut expectations = expectations();
-        expectations.nonce = nonce.clone();
+        expectations.nonce = Some(nonce.clone());
         let mut again = record.clone();
         again.evidence = Sha256Digest::of(&evidence.to_json());
-        again.expectations.nonce = nonce.clone();
+        again.expectations.nonce = Some(nonce.clone());
         again.judged_at = at;
         again.verdict = RecordedVerdict::from(&appraise(evidence, &scene.manifest, &expectations, at));
         again

@@ -35,6 +35,7 @@ fn honest_evidence_is_accepted_and_the_gaps_are_named() {
             "clock.forward",
             "clock.counts",
             "firmware.allowed",
+            "challenge",
             "evidence.age",
             "tpm.enrolled",
             "code.measured",

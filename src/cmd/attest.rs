@@ -7,7 +7,7 @@ use sealstone_attestation::{Evidence, KeyScheme, Nonce, Quote, SignatureKind};
 use serde_json::json;
 use x509_cert::der::pem::{self, LineEnding};
 
-use super::Context;
+use super::{Context, challenge};
 use crate::agent::Bounds;
 use crate::failure::{Failure, chain};
 use crate::files;
@@ -20,11 +20,15 @@ use crate::output::{Answer, fields};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone attest --nonce $(openssl rand -hex 32) -o evidence.json\n  \
+        sealstone attest --challenge challenge.json -o evidence.json\n  \
         sealstone attest --nonce $(openssl rand -hex 32) --format tpm2-tools quote/")]
 pub(super) struct Args {
     /// 16 to 64 random bytes, hex, chosen by whoever verifies
-    #[arg(long, value_name = "HEX")]
-    nonce: Nonce,
+    #[arg(long, value_name = "HEX", required_unless_present = "challenge")]
+    nonce: Option<Nonce>,
+    /// Answer the nonce of this record (`sealstone challenge new`), and put the record into the evidence
+    #[arg(long, value_name = "FILE", conflicts_with = "nonce")]
+    challenge: Option<PathBuf>,
     /// What is written: evidence for `sealstone verify`, or the quote for tpm2-tools
     #[arg(long, value_enum, default_value_t = Format::Evidence)]
     format: Format,
@@ -43,13 +47,25 @@ enum Format {
 }
 
 pub(super) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
-    let Args { nonce, format, out, dir } = args;
+    let Args { nonce, challenge, format, out, dir } = args;
+    let challenge = challenge.as_deref().map(challenge::read).transpose()?;
+    let nonce = nonce.or_else(|| challenge.as_ref().map(|(_, record)| record.nonce.clone()));
+    let nonce = nonce.expect("one of them is required");
     let out = out.or(dir).expect("one of them is required");
     let bytes = context.agent()?.get_bytes(format!("/v1/evidence?nonce={nonce}"), Bounds::Evidence)?;
-    let evidence = Evidence::parse(&bytes).map_err(|error| unusable(&chain(&error)))?;
+    let mut evidence = Evidence::parse(&bytes).map_err(|error| unusable(&chain(&error)))?;
     if format == Format::Tpm2Tools {
         return write_quote(&evidence, &out);
     }
+    // The record need not be the agent's business: what it says is its signer's.
+    let by_record = challenge.is_some();
+    let bytes = match challenge {
+        None => bytes,
+        Some((envelope, _)) => {
+            evidence.challenge = Some(envelope);
+            evidence.to_json()
+        }
+    };
     files::replace(&out, "the evidence", &bytes)?;
     let taken_at = evidence.taken_at;
     let json =
@@ -59,7 +75,8 @@ pub(super) fn run(args: Args, context: &Context) -> Result<Answer, Failure> {
         ("taken at", taken_at.to_string()),
         ("nonce", nonce.to_string()),
     ]);
-    text.push_str(&format!("next: sealstone verify {} --nonce {nonce} --authority DIGEST\n", out.display()));
+    let asked = if by_record { "--challenger KEY.pub".to_owned() } else { format!("--nonce {nonce}") };
+    text.push_str(&format!("next: sealstone verify {} {asked} --authority DIGEST\n", out.display()));
     Ok(Answer::done(json, text))
 }
 

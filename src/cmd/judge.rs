@@ -74,7 +74,9 @@ impl Basis {
     /// The appraisal; a manifest that is not approved is a refusal.
     pub(super) fn judge(&self) -> Judged {
         let approved = match self.trusted {
-            ManifestTrust::Authority(authority) => VerifiedManifest::first(&self.manifest, authority),
+            ManifestTrust::Authority(authority) => {
+                VerifiedManifest::through(&self.manifest, &self.file.evidence.predecessors, authority)
+            }
             ManifestTrust::AsGiven => VerifiedManifest::danger_trust_as_given(&self.manifest),
         };
         match approved {

@@ -5,6 +5,7 @@ mod asset;
 mod attest;
 mod audit;
 mod authority;
+mod challenge;
 mod channel;
 mod doctor;
 mod ek;
@@ -74,6 +75,8 @@ enum Verb {
     Sign(sign::Args),
     Approve(approve::Args),
     Key(key::Args),
+    #[command(subcommand)]
+    Challenge(challenge::Verb),
     Attest(attest::Args),
     Verify(verify::Args),
     #[command(subcommand)]
@@ -124,6 +127,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Sign(args) => sign::run(args, &context),
         Verb::Approve(args) => approve::run(&args),
         Verb::Key(args) => key::run(args, &context),
+        Verb::Challenge(verb) => challenge::run(verb),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
         Verb::Verdict(verb) => verdict::run(verb),

@@ -92,7 +92,8 @@ fn auditors(args: &Args, evidence: Option<&EvidenceFile>) -> Result<Vec<PublicKe
             ));
         }
     };
-    let manifest = VerifiedManifest::first(&envelope, authority).map_err(|error| {
+    let predecessors = evidence.map_or(&[][..], |evidence| &evidence.evidence.predecessors);
+    let manifest = VerifiedManifest::through(&envelope, predecessors, authority).map_err(|error| {
         Failure::refused("MANIFEST", chain(&error), "give the manifest that this authority approved")
     })?;
     Ok(manifest.manifest().authority().keys().iter().map(AuthorityKey::public_key).copied().collect())
@@ -104,11 +105,12 @@ fn differs(
     evidence: EvidenceFile,
     args: &Args,
 ) -> Result<Option<&'static str>, Failure> {
-    let RecordedExpectations { purpose, nonce, node, max_age_s, roots: _, intermediates: _ } =
+    let RecordedExpectations { purpose, nonce, node, challenger, max_age_s, roots: _, intermediates: _ } =
         record.expectations.clone();
     let expectations = Expectations {
         purpose,
         nonce,
+        challenger,
         node,
         previous_clock: None,
         max_age: max_age_s.map(Duration::from_secs),

@@ -14,7 +14,7 @@ use super::judge::{Basis, EvidenceFile, Judged};
 use super::{name_of, now};
 use crate::failure::{Failure, chain};
 use crate::files::{self, PUBLIC_MODE};
-use crate::keyfile::AuthoritySigner;
+use crate::keyfile::{AuthoritySigner, read_public};
 use crate::output::{Answer, json_of, shown};
 
 /// Appraise a node's evidence offline
@@ -25,6 +25,7 @@ use crate::output::{Answer, json_of, shown};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone verify evidence.json --nonce HEX --authority DIGEST\n  \
+        sealstone verify evidence.json --challenger auditor.pub --authority DIGEST\n  \
         sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json\n  \
         sealstone verify evidence.json --nonce HEX --authority DIGEST --countersign auditor.key --verdict verdict.json")]
 pub(super) struct Args {
@@ -33,12 +34,15 @@ pub(super) struct Args {
     /// The manifest to judge by [default: the one inside the evidence, which needs --authority]
     #[arg(long, value_name = "ENVELOPE")]
     manifest: Option<PathBuf>,
-    /// The digest of the authority set that you trust
+    /// The digest of the authority set that you trust, or that handed over to the present one
     #[arg(long, value_name = "DIGEST", required_unless_present = "manifest")]
     authority: Option<AuthorityDigest>,
     /// The nonce that you gave to whoever took the evidence
-    #[arg(long, value_name = "HEX")]
-    nonce: Nonce,
+    #[arg(long, value_name = "HEX", required_unless_present = "challenger")]
+    nonce: Option<Nonce>,
+    /// The public key (PEM, SPKI) of whoever must have chosen the nonce and signed when (`sealstone challenge new`)
+    #[arg(long, value_name = "PUB.pem")]
+    challenger: Option<PathBuf>,
     /// Refuse evidence of any other node
     #[arg(long, value_name = "NAME")]
     node: Option<String>,
@@ -59,10 +63,24 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
-    let Args { file, manifest, authority, nonce, node, max_age, roots, intermediates, at, signed } = args;
+    let Args {
+        file,
+        manifest,
+        authority,
+        nonce,
+        challenger,
+        node,
+        max_age,
+        roots,
+        intermediates,
+        at,
+        signed,
+    } = args;
+    let challenger = challenger.as_deref().map(read_public).transpose()?;
     let expectations = Expectations {
         purpose: Purpose::Evidence,
         nonce,
+        challenger,
         node,
         previous_clock: None,
         max_age: max_age.map(Duration::from_secs),

@@ -30,6 +30,18 @@ pub(crate) fn evidence_with(
     purpose: Purpose,
     change: impl FnOnce(&mut Report) -> Vec<u8>,
 ) -> Evidence {
+    evidence_over(NONCE, manifest, machine, boot, purpose, change)
+}
+
+/// The same over another nonce.
+pub(crate) fn evidence_over(
+    nonce: &str,
+    manifest: &[u8],
+    machine: u8,
+    boot: u8,
+    purpose: Purpose,
+    change: impl FnOnce(&mut Report) -> Vec<u8>,
+) -> Evidence {
     let envelope = Envelope::parse(manifest).unwrap();
     let approved = Manifest::from_payload(&envelope.payload).unwrap();
     let enclave = enclave();
@@ -53,7 +65,7 @@ pub(crate) fn evidence_with(
     };
     let checkpoint = change(&mut report);
     let report = report.sign(|pae| Signature64::from_bytes(enclave.sign(pae).to_bytes())).unwrap();
-    let nonce: Nonce = NONCE.parse().unwrap();
+    let nonce: Nonce = nonce.parse().unwrap();
     let bound = statement(
         purpose,
         nonce.as_bytes(),
@@ -71,11 +83,13 @@ pub(crate) fn evidence_with(
         ek: PublicArea::parse(&endorsement_key(machine)).unwrap(),
         ek_certificates: Vec::new(),
         enrolment: None,
+        predecessors: Vec::new(),
         manifest: envelope,
         report,
         checkpoint,
         event_log: None,
         ima_log: None,
+        challenge: None,
         taken_at: approved.issued_at(),
     }
 }

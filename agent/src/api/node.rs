@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use schemars::JsonSchema;
-use sealstone_attestation::{Credential, Nonce};
+use sealstone_attestation::{Credential, Evidence, Nonce};
 use sealstone_wire::api::{ActivateAsk, Activated, Enrolment};
 use sealstone_wire::reply::Status;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,7 @@ pub(super) async fn evidence(
     let nonce: Nonce =
         nonce.parse().map_err(|error| Failure::new(Code::BadRequest, format!("nonce: {error}")))?;
     let evidence = to_the_end(async move { node.attestor.evidence(nonce).await }).await?;
-    Ok(json_bytes(evidence.to_json()))
+    Ok(([(CONTENT_TYPE, Evidence::MEDIA_TYPE)], evidence.to_json()))
 }
 
 pub(super) async fn enrolment(State(node): State<Arc<Node>>) -> Result<Json<Enrolment>, Failure> {

@@ -44,6 +44,8 @@ pub(super) type SchemaOf = fn(&mut Schemas) -> Value;
 pub(super) enum Answer {
     /// JSON of this schema.
     Json(SchemaOf),
+    /// JSON of this schema that has a media type of its own.
+    Typed(&'static str, SchemaOf),
     /// Text, or bytes, of this media type.
     Text(&'static str),
 }
@@ -304,6 +306,7 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Value {
 fn responses(answer: &Answer, problems: &[u16], schemas: &mut Schemas) -> Value {
     let (media_type, schema) = match answer {
         Answer::Json(schema) => ("application/json", schema(schemas)),
+        Answer::Typed(media_type, schema) => (*media_type, schema(schemas)),
         Answer::Text(media_type) => (*media_type, json!({"type": "string"})),
     };
     let mut responses = Map::new();

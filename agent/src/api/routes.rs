@@ -11,6 +11,7 @@ use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use sealstone_attestation::Evidence;
 use sealstone_wire::api::{
     ActivateAsk, Activated, Asset, Enrolment, NodeStatus, SessionPublicKey, SignAnswer, SignBody,
 };
@@ -122,7 +123,7 @@ fn machine_routes() -> Vec<Route> {
             at_once: Some(EVIDENCE_AT_ONCE_MAX),
             doc: Doc {
                 query: Some(Schemas::body::<node::EvidenceQuery>),
-                answer: Answer::Json(Schemas::evidence),
+                answer: Answer::Typed(Evidence::MEDIA_TYPE, Schemas::evidence),
                 problems: &[422, 502],
                 ..doc("evidence", "Fresh evidence over an auditor's nonce, for `sealstone verify`")
             },

@@ -34,6 +34,7 @@ pub(super) async fn take(
     tpm: &Tpm,
     settings: &AttestSettings,
     manifest: &VerifiedManifest,
+    predecessors: Vec<Envelope>,
     checkpoint: Vec<u8>,
     nonce: Nonce,
 ) -> Result<Evidence, AttestError> {
@@ -60,10 +61,12 @@ pub(super) async fn take(
         ek_certificates: identity.ek_certificate.map(HexBytes).into_iter().collect(),
         enrolment: enrolment(settings.enrolment.as_deref()).await?,
         manifest: Envelope::parse(manifest.envelope()).expect("a verified manifest was parsed from it"),
+        predecessors,
         report: Envelope::parse(&report).expect("a verified report was parsed from it"),
         checkpoint,
         event_log: log(settings.event_log.as_deref(), EVENT_LOG_MAX).await?,
         ima_log: log(settings.ima_log.as_deref(), IMA_LOG_MAX).await?,
+        challenge: None,
         taken_at: clock::now(),
     })
 }

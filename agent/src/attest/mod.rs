@@ -220,9 +220,10 @@ impl Attestor {
     /// # Errors
     /// See [`AttestError`].
     pub async fn evidence(&self, nonce: Nonce) -> Result<Evidence, AttestError> {
-        let Shared { enclave, tpm, settings, anchor, .. } = &*self.0;
+        let Shared { enclave, tpm, settings, anchor, kept, .. } = &*self.0;
         let manifest = self.manifest().await?;
-        evidence::take(enclave, tpm, settings, &manifest, anchor.newest().await, nonce).await
+        let predecessors = kept.predecessors(&manifest)?;
+        evidence::take(enclave, tpm, settings, &manifest, predecessors, anchor.newest().await, nonce).await
     }
 
     fn kept(&self, status: &Status) -> Result<Arc<VerifiedManifest>, AttestError> {

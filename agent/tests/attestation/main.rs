@@ -145,7 +145,8 @@ async fn evidence_is_accepted_by_an_auditor_and_only_for_their_nonce() {
     let trusted = VerifiedManifest::danger_trust_as_given(&envelope).unwrap();
     let mut expected = Expectations {
         purpose: Purpose::Evidence,
-        nonce,
+        nonce: Some(nonce),
+        challenger: None,
         node: Some("node-1".to_owned()),
         previous_clock: None,
         max_age: Some(Duration::from_secs(60)),
@@ -155,13 +156,14 @@ async fn evidence_is_accepted_by_an_auditor_and_only_for_their_nonce() {
     expected.purpose = Purpose::Session;
     assert!(!appraise(&evidence, &trusted, &expected, now()).accepted());
     expected.purpose = Purpose::Evidence;
-    expected.nonce = "ff112233445566778899aabbccddeeff".parse().unwrap();
+    let other: Nonce = "ff112233445566778899aabbccddeeff".parse().unwrap();
+    expected.nonce = Some(other.clone());
     assert!(!appraise(&evidence, &trusted, &expected, now()).accepted());
 
     // Half a log proves nothing: one that is too long is named.
     let long = std::fs::File::create(node.swtpm.directory.path().join("event_log")).unwrap();
     long.set_len(9 * 1024 * 1024).unwrap();
-    let found = node.attestor.evidence(expected.nonce).await.unwrap_err();
+    let found = node.attestor.evidence(other).await.unwrap_err();
     assert!(found.to_string().contains("event_log"), "{found}");
 }
 

@@ -3,12 +3,14 @@
 use std::{cmp::Ordering, time::Duration};
 
 use crate::{
-    ClockInfo, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, Purpose, Quote, Report,
-    ReportDigest, Statement, TooLong, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest, VerifiedReport,
+    ClockInfo, EnrolmentRecord, Evidence, Manifest, ManifestDigest, Node, Nonce, PublicKey, Purpose, Quote,
+    Report, ReportDigest, Statement, TooLong, UnixTime, Verdict, VerifiedEnrolment, VerifiedManifest,
+    VerifiedReport,
     appraisal::{
         any_quote::vouched_for,
         code::{ShownCode, check_code},
         event_log::check_event_log,
+        fresh::{Answered, check_fresh},
         ima::{Coverage, check_ima},
         level::Level::{Authentic, CodeMeasured, Fresh, StateApproved},
         quote::{CONTENT_CHECKS, ExpectedStatement, SIGNER_CHECKS, check_quote},
@@ -23,13 +25,14 @@ use crate::{
 static BOUND_STATEMENT: [CheckSpec; 1] = [mandatory(Authentic, "statement.bound")];
 
 /// Every check of evidence besides those of its quote, in order.
-static EVIDENCE_CHECKS: [CheckSpec; 12] = [
+static EVIDENCE_CHECKS: [CheckSpec; 13] = [
     mandatory(StateApproved, "manifest.same"),
     mandatory(Authentic, "report.signature"),
     mandatory(StateApproved, "report.manifest"),
     mandatory(Authentic, "report.node"),
     mandatory(Fresh, "evidence.purpose"),
     mandatory(Fresh, "evidence.nonce"),
+    if_asked(Fresh, "challenge"),
     if_asked(Fresh, "evidence.age"),
     if_asked(Authentic, "log.anchored"),
     if_asked(Authentic, "tpm.enrolled"),
@@ -42,15 +45,18 @@ static EVIDENCE_CHECKS: [CheckSpec; 12] = [
 static MANIFEST_CHECKS: [CheckSpec; 1] = [mandatory(StateApproved, "manifest.approved")];
 
 /// How far the clocks of an enclave and of who appraises may differ.
-const CLOCK_SKEW: Duration = Duration::from_secs(300);
+pub(super) const CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// What whoever appraises knows without the evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectations {
     /// What the quote must have been made for.
     pub purpose: Purpose,
-    /// The nonce that was given to the node.
-    pub nonce: Nonce,
+    /// The nonce that was given to the node. `None` only where a challenger is named, who says it: without either nothing is
+    /// fresh.
+    pub nonce: Option<Nonce>,
+    /// The key of whoever must have chosen the nonce, and signed a record of that which the evidence holds.
+    pub challenger: Option<PublicKey>,
     /// Which node it must be; `None` for any that is enrolled.
     pub node: Option<String>,
     /// Clock and counts of an earlier accepted quote of that node.
@@ -71,8 +77,10 @@ pub fn appraise(
     let mut list = Checklist::new(&[&SIGNER_CHECKS, &BOUND_STATEMENT, &CONTENT_CHECKS, &EVIDENCE_CHECKS]);
     let checked = manifest.manifest();
     let mut attested = None;
+    let mut found = None;
     match enrolled_node(evidence, checked, expectations) {
         Ok(node) => {
+            found = Some(node);
             let expected = ExpectedStatement { check: "statement.bound", statement: said(evidence) };
             let previous = expectations.previous_clock.as_ref();
             attested = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
@@ -84,18 +92,19 @@ pub fn appraise(
         }
     }
     check_manifest(&mut list, evidence, manifest);
-    check_freshness(&mut list, evidence, expectations);
+    let verified = VerifiedReport::from_envelope(&evidence.report).ok();
+    let report = verified.as_ref().map(VerifiedReport::report);
+    check_fresh(&mut list, evidence, expectations, &Answered { node: found, manifest: checked, report, now });
     check_enrolment(&mut list, evidence, checked);
     let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
     check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
     check_measurements(&mut list, evidence);
-    let verified = VerifiedReport::from_envelope(&evidence.report).ok();
     let shown = ShownCode {
         state: attested.as_ref().map(|attested| &attested.state),
         event_log: log,
         ima_log: evidence.ima_log.as_ref().map(|log| log.0.as_slice()),
         quoted: &evidence.quote.pcrs,
-        binary: verified.and_then(|verified| verified.report().build.binary_sha256),
+        binary: report.and_then(|report| report.build.binary_sha256),
     };
     check_code(&mut list, checked.code(), &shown);
     list.verdict()
@@ -309,22 +318,6 @@ fn report_age(time: UnixTime, now: UnixTime, max_age: Duration) -> Result<String
     } else {
         Err(format!("expected a report of at most {} s, found one of {} s", max_age.as_secs(), age.as_secs()))
     }
-}
-
-/// The statement holds what the evidence says of itself; here that is held to what was asked.
-fn check_freshness(list: &mut Checklist, evidence: &Evidence, expectations: &Expectations) {
-    let result = if evidence.purpose == expectations.purpose {
-        Ok(evidence.purpose.to_string())
-    } else {
-        Err(format!("expected the purpose {}, found {}", expectations.purpose, evidence.purpose))
-    };
-    list.record("evidence.purpose", result);
-    let result = if evidence.nonce == expectations.nonce {
-        Ok(evidence.nonce.to_string())
-    } else {
-        Err(format!("expected the nonce {}, found {}", expectations.nonce, evidence.nonce))
-    };
-    list.record("evidence.nonce", result);
 }
 
 /// The kernel's list, by the values that the quote vouches for; without such values it is not reached.

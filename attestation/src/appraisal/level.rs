@@ -65,7 +65,7 @@ impl Level {
     const fn heads(self) -> &'static [&'static str] {
         match self {
             Self::Authentic => &["signature.valid"],
-            Self::Fresh => &["evidence.nonce", "nonce.answered", "statement.nonce"],
+            Self::Fresh => &["challenge", "evidence.nonce", "nonce.answered", "statement.nonce"],
             Self::StateApproved => &["state.approved"],
             Self::CodeMeasured => &["code.measured"],
         }
@@ -145,7 +145,10 @@ fn judge_alone(level: Level, checks: &[Check]) -> LevelFinding {
         let detail = of_level().next().map_or_else(|| level.gap().to_owned(), reason);
         return LevelFinding { result: LevelResult::NotShown, detail };
     }
-    let head = of_level().find(|check| level.heads().contains(&check.name));
+    let head = level
+        .heads()
+        .iter()
+        .find_map(|name| of_level().find(|check| check.name == *name && check.result == Outcome::Passed));
     let detail = match head {
         Some(head) => format!("{passed} checks passed; {}", reason(head)),
         None => format!("{passed} checks passed"),

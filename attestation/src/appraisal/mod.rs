@@ -6,6 +6,7 @@ pub(crate) mod clock;
 pub(crate) mod code;
 pub(crate) mod event_log;
 pub(crate) mod evidence;
+mod fresh;
 pub(crate) mod ima;
 pub(crate) mod level;
 pub(crate) mod quote;

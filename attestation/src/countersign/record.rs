@@ -64,8 +64,11 @@ pub enum ManifestTrust {
 pub struct RecordedExpectations {
     /// What the quote had to be made for.
     pub purpose: Purpose,
-    /// The auditor's nonce.
-    pub nonce: Nonce,
+    /// The auditor's nonce; `null` where a challenger had to have signed it.
+    pub nonce: Option<Nonce>,
+    /// Whose signed challenge it had to answer, if anybody's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenger: Option<PublicKey>,
     /// Which node it had to be.
     pub node: Option<String>,
     /// How old the enclave's report could be.
@@ -80,10 +83,11 @@ impl RecordedExpectations {
     /// What an appraisal expected, without vendors' certificates.
     #[must_use]
     pub fn of(expectations: &Expectations) -> Self {
-        let Expectations { purpose, nonce, node, previous_clock: _, max_age } = expectations;
+        let Expectations { purpose, nonce, challenger, node, previous_clock: _, max_age } = expectations;
         Self {
             purpose: *purpose,
             nonce: nonce.clone(),
+            challenger: *challenger,
             node: node.clone(),
             max_age_s: max_age.map(|age| age.as_secs()),
             roots: None,

@@ -71,7 +71,8 @@ impl AttestationResult {
             (NODE.into(), report.report().node.as_str().into()),
         ];
         if passed(Level::Fresh) {
-            let nonce = record.expectations.nonce.as_bytes().to_vec();
+            // The one that was expected, or that the challenger signed.
+            let nonce = evidence.nonce.as_bytes().to_vec();
             claims.push(claim(CwtClaimName::Nonce, Value::Bytes(nonce)));
         }
         let same = verdict.check("manifest.same").is_some_and(|check| check.result == Outcome::Passed);

@@ -78,6 +78,43 @@ impl VerifiedManifest {
         Ok(Self { manifest: next, envelope: envelope.to_vec() })
     }
 
+    /// Takes a manifest under an authority that its reader pinned once, also if that has handed over since: `predecessors`,
+    /// oldest first, then lead from a manifest of that authority to this one without a gap.
+    ///
+    /// # Errors
+    /// As [`first`](VerifiedManifest::first) if none of them is of that authority, else as
+    /// [`succeed`](VerifiedManifest::succeed).
+    pub fn through(
+        envelope: &[u8],
+        predecessors: &[Envelope],
+        authority: AuthorityDigest,
+    ) -> Result<Self, ManifestError> {
+        let direct = match Self::first(envelope, authority) {
+            Err(error @ ManifestError::ForeignAuthority { .. }) => error,
+            other => return other,
+        };
+        let predecessors: Vec<Vec<u8>> = predecessors.iter().map(Envelope::to_json).collect();
+        // The newest of that authority: what it approved before is no longer its word.
+        let mut starts = predecessors.iter().enumerate().rev();
+        let start = starts.find_map(|(place, earlier)| Some((place, Self::first(earlier, authority).ok()?)));
+        let (place, first) = start.ok_or(direct)?;
+        let rest = predecessors.iter().skip(place + 1).map(Vec::as_slice).chain([envelope]);
+        let mut current = first;
+        for next in rest {
+            let succeeded = current.succeed(next)?;
+            // Only the manifest itself may come twice, and never here: each is another version.
+            if succeeded.digest() == current.digest() {
+                let version = current.manifest().version();
+                return Err(ManifestError::MissingVersions {
+                    expected: version.saturating_add(1),
+                    found: version,
+                });
+            }
+            current = succeeded;
+        }
+        Ok(current)
+    }
+
     /// Takes a manifest that is approved by whatever set it names itself: for one that its reader already
     /// trusts, such as a file that an auditor got from the authority. Anyone can make one of these.
     ///

@@ -22,7 +22,8 @@ pub(crate) fn nonce() -> Nonce {
 pub(crate) fn expectations() -> Expectations {
     Expectations {
         purpose: Purpose::Evidence,
-        nonce: nonce(),
+        nonce: Some(nonce()),
+        challenger: None,
         node: None,
         previous_clock: None,
         max_age: None,
@@ -134,11 +135,13 @@ impl Scene {
             ek: self.machine.ek.public(),
             ek_certificates: Vec::new(),
             enrolment: None,
+            predecessors: Vec::new(),
             manifest: Envelope::parse(self.manifest.envelope()).unwrap(),
             report,
             checkpoint,
             event_log: None,
             ima_log: None,
+            challenge: None,
             taken_at: NOW,
         }
     }
@@ -156,7 +159,7 @@ pub(crate) fn refused(verdict: &Verdict, check: &str) {
     assert!(!verdict.accepted());
     let failure = verdict.first_failure().unwrap();
     assert_eq!(failure.name, check, "{}", failure.detail);
-    assert_eq!(verdict.checks().len(), 29);
+    assert_eq!(verdict.checks().len(), 30);
     assert_eq!(verdict.log(), None);
 }
 

@@ -131,7 +131,8 @@ pub fn evidence(bytes: &[u8]) -> bool {
     let golden = &*EVIDENCE;
     let mut expectations = Expectations {
         purpose: Purpose::Evidence,
-        nonce: golden.evidence.nonce.clone(),
+        nonce: Some(golden.evidence.nonce.clone()),
+        challenger: None,
         node: Some(NODE.to_owned()),
         previous_clock: None,
         max_age: Some(Duration::from_secs(60)),

@@ -22,6 +22,7 @@ static SIGNED: LazyLock<Vec<EkCertificate>> = LazyLock::new(|| {
         &include_bytes!("../../corpus/ek_certificate/p256.der")[..],
         include_bytes!("../../corpus/ek_certificate/p384.der"),
         include_bytes!("../../corpus/ek_certificate/rsa.der"),
+        include_bytes!("../../corpus/ek_certificate/odd"),
     ]
     .into_iter()
     .map(|bytes| EkCertificate::parse(bytes).expect("the seed is a certificate: see examples/seeds"))

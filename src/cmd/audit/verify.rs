@@ -74,10 +74,16 @@ fn appraised(file: &Path, nonce: Nonce, authority: AuthorityDigest) -> Result<An
             "see every check with `sealstone verify`",
         )
     };
-    let trusted = VerifiedManifest::first(&evidence.manifest.to_json(), authority)
+    let trusted = VerifiedManifest::through(&evidence.manifest.to_json(), &evidence.predecessors, authority)
         .map_err(|error| refused(format!("manifest.approved: {}", chain(&error))))?;
-    let expectations =
-        Expectations { purpose: Purpose::Evidence, nonce, node: None, previous_clock: None, max_age: None };
+    let expectations = Expectations {
+        purpose: Purpose::Evidence,
+        nonce: Some(nonce),
+        challenger: None,
+        node: None,
+        previous_clock: None,
+        max_age: None,
+    };
     let verdict = appraise(&evidence, &trusted, &expectations, now()?);
     if let Some(failure) = verdict.first_failure() {
         return Err(refused(format!("{}: {}", failure.name, shown(&failure.detail))));

@@ -117,11 +117,13 @@ impl Scene {
             ek: machine.ek.public(),
             ek_certificates: vec![HexBytes(vec![0x30, 0])],
             enrolment: None,
+            predecessors: Vec::new(),
             manifest: Envelope::parse(manifest.envelope()).unwrap(),
             report: signed_report,
             checkpoint,
             event_log: None,
             ima_log: None,
+            challenge: None,
             taken_at: NOW,
         };
         Self { person, enclave, draft, report, evidence }

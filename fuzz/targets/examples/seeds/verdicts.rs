@@ -25,7 +25,8 @@ pub(crate) fn save_all(scene: &Scene) {
     let manifest = VerifiedManifest::danger_trust_as_given(&manifest.to_json()).unwrap();
     let expectations = Expectations {
         purpose: Purpose::Evidence,
-        nonce: nonce.clone(),
+        nonce: Some(nonce.clone()),
+        challenger: None,
         node: Some("node-1".to_owned()),
         previous_clock: None,
         max_age: None,
