@@ -46,6 +46,15 @@ need_cargo() {
         fail "expected Rust $wanted or newer, found $found: rustup update stable"
 }
 
+# need_bare_target: the standard library for a machine without an operating system; what an auditor builds alone needs none.
+bare_target=wasm32-unknown-unknown
+need_bare_target() {
+    [ -d "$(rustc --print target-libdir --target "$bare_target")" ] && return
+    command -v rustup >/dev/null || fail "the Rust toolchain has no $bare_target and there is no rustup: install that target"
+    step "installing the target $bare_target"
+    rustup --quiet target add "$bare_target"
+}
+
 # What a node needs to be built and run on Debian 12, with an emulated TPM.
 build_packages=(build-essential pkg-config libtss2-dev libtss2-tcti-swtpm0 libtss2-tcti-device0 ca-certificates)
 node_packages=(swtpm openssl jq xxd)

@@ -114,52 +114,129 @@ fn unsafe_code_is_forbidden_outside_the_enclave() {
     }
 }
 
-/// The crates that the enclave may link, from `enclave/dependencies.txt`: one name a line, `#` comments.
-#[test]
-fn the_enclave_links_only_what_was_reviewed() {
-    let reviewed = root().join("enclave/dependencies.txt");
-    let allowed: BTreeSet<String> = fs::read_to_string(&reviewed)
-        .expect("enclave/dependencies.txt lists the reviewed crates")
+/// The names of a reviewed list: one a line, `#` comments.
+fn reviewed(list: &str) -> BTreeSet<String> {
+    fs::read_to_string(root().join(list))
+        .unwrap_or_else(|error| panic!("expected the reviewed names in {list}: {error}"))
         .lines()
         .filter_map(|line| {
             line.split('#').next().map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned)
         })
-        .collect();
+        .collect()
+}
+
+/// What a crate links, by itself.
+fn linked(package: &str, more: &[&str]) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "-p",
-            "sealstone-enclave",
-            "-e",
-            "normal,no-proc-macro",
-            "--prefix",
-            "none",
-            "--format",
-            "{p}",
-            "--locked",
-        ])
+        .args(["tree", "-p", package, "-e", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"])
+        .arg("--locked")
+        .args(more)
         .current_dir(root())
         .output()
         .expect("cargo runs");
     assert!(tree.status.success(), "cargo tree failed: {}", String::from_utf8_lossy(&tree.stderr));
-    let linked: BTreeSet<String> = String::from_utf8(tree.stdout)
+    String::from_utf8(tree.stdout)
         .expect("crate names are UTF-8")
         .lines()
         .filter_map(|line| line.split_whitespace().next().map(str::to_owned))
-        .collect();
+        .collect()
+}
+
+/// Compares a tree with its list.
+fn assert_reviewed(linked: &BTreeSet<String>, package: &str, list: &str) {
+    let allowed = reviewed(list);
     let unreviewed: Vec<_> = linked.difference(&allowed).collect();
-    let unused: Vec<_> = allowed.difference(&linked).collect();
+    let unused: Vec<_> = allowed.difference(linked).collect();
     assert!(
         unreviewed.is_empty(),
-        "the enclave links crates that nobody reviewed: {unreviewed:?}; review them, then list them in enclave/dependencies.txt"
+        "{package} links crates that nobody reviewed: {unreviewed:?}; review them, then list them in {list}"
     );
-    assert!(
-        unused.is_empty(),
-        "enclave/dependencies.txt lists crates that are not linked any more: {unused:?}"
-    );
+    assert!(unused.is_empty(), "{list} lists crates that are not linked any more: {unused:?}");
+}
+
+#[test]
+fn the_enclave_links_only_what_was_reviewed() {
+    let linked = linked("sealstone-enclave", &[]);
+    assert_reviewed(&linked, "the enclave", "enclave/dependencies.txt");
     for forbidden in ["tokio", "hyper", "axum", "sqlx", "clap", "openssl-sys", "tss-esapi"] {
         assert!(!linked.contains(forbidden), "the enclave must never link {forbidden}");
     }
+}
+
+/// Where there is no operating system, what an auditor builds alone links neither one nor C.
+const BARE_TARGET: [&str; 2] = ["--target", "wasm32-unknown-unknown"];
+
+#[test]
+fn the_attestation_library_links_no_operating_system_and_no_certificates() {
+    let bare = linked("sealstone-attestation", &BARE_TARGET);
+    assert_reviewed(&bare, "the attestation library", "attestation/dependencies.txt");
+    let all = [&BARE_TARGET[..], &["--all-features"]].concat();
+    let all = linked("sealstone-attestation", &all);
+    for forbidden in
+        ["getrandom", "libc", "rustix", "cc", "ring", "tokio", "rayon", "crossbeam-channel", "js-sys"]
+    {
+        assert!(!all.contains(forbidden), "the attestation library must never link {forbidden}");
+    }
+    for certificates in ["x509-cert", "certval", "cms"] {
+        assert!(!bare.contains(certificates), "without its features it links no {certificates}");
+        assert!(all.contains(certificates), "the feature `endorsement` reads certificates by {certificates}");
+    }
+    let manifest = fs::read_to_string(root().join("attestation/Cargo.toml")).expect("it has a manifest");
+    assert!(!manifest.contains("\ndefault = "), "the attestation library has no default features");
+}
+
+#[test]
+fn the_attestation_library_has_no_clock_file_thread_or_randomness() {
+    let forbidden = [
+        "std::time::SystemTime",
+        "std::time::Instant",
+        "SystemTime::",
+        "Instant::",
+        "std::fs",
+        "std::thread",
+        "std::net",
+        "std::process",
+        "std::env",
+        "std::io",
+        "getrandom",
+        "rand::",
+        "SysRng",
+        "Zoned::now",
+        "Timestamp::now",
+    ];
+    let sources: Vec<PathBuf> =
+        sources().into_iter().filter(|path| path.starts_with(root().join("attestation/src"))).collect();
+    assert!(sources.len() > 50, "expected the whole library, found {} files", sources.len());
+    for path in sources {
+        let text = fs::read_to_string(&path).expect("sources are UTF-8");
+        // Tests may do what they like; comments do nothing.
+        let lines = text.lines().take_while(|line| line.trim() != "#[cfg(test)]");
+        for line in lines.filter(|line| !line.trim_start().starts_with("//")) {
+            for word in forbidden {
+                assert!(!line.contains(word), "{}: expected none of {word}, found: {line}", path.display());
+            }
+        }
+    }
+}
+
+/// The codes of failures, from `docs/codes.txt`; names of checks and errors are held to in the library's own test.
+#[test]
+fn no_code_that_programs_rely_on_is_gone() {
+    let mut found = BTreeSet::new();
+    for path in sources().into_iter().filter(|path| path.starts_with(root().join("src"))) {
+        let text = fs::read_to_string(&path).expect("sources are UTF-8");
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        for maker in ["refused(", "unusable("] {
+            for call in code.split(maker).skip(1) {
+                let first = call.trim_start().strip_prefix('"').and_then(|literal| literal.split('"').next());
+                found.extend(first.map(str::to_owned));
+            }
+        }
+    }
+    let listed = reviewed("docs/codes.txt");
+    assert!(listed.len() > 80, "the list is whole");
+    let gone: Vec<_> = listed.difference(&found).collect();
+    assert!(gone.is_empty(), "programs rely on codes that are gone from the sources: {gone:?}");
 }
 
 #[test]

@@ -1,7 +1,52 @@
 //! Parse and appraise TPM evidence: what an auditor builds alone.
 //!
-//! Pure functions over bytes: no I/O, no clock, no unsafe code, no C. Untrusted bytes become checked types by
-//! one constructor each, and every parser consumes its input whole.
+//! Pure functions over bytes: no files, no clock, no threads, no randomness, no unsafe code, no C, so that it also runs where
+//! there is no operating system (`wasm32-unknown-unknown`). Untrusted bytes become checked types by one constructor each, every
+//! parser consumes its input whole, and none allocates more than a small multiple of it.
+//!
+//! # Use
+//!
+//! [`appraise`] judges [`Evidence`] by a manifest that its reader trusts, for the nonce that its reader chose. Time is a
+//! parameter. `examples/verify.rs` is a whole program.
+//!
+//! ```
+//! use sealstone_attestation::{Evidence, Expectations, Purpose, VerifiedManifest, appraise};
+//!
+//! # let (evidence, manifest) = (
+//! #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/node/evidence.json")),
+//! #     include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/node/manifest.json")),
+//! # );
+//! let evidence = Evidence::parse(evidence)?;
+//! // Signed by an authority whose digest is known: `VerifiedManifest::first(manifest, authority)`.
+//! let manifest = VerifiedManifest::danger_trust_as_given(manifest)?;
+//! let expectations = Expectations {
+//!     purpose: Purpose::Evidence,
+//!     nonce: Some("00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff".parse()?),
+//!     challenger: None,
+//!     node: None,
+//!     previous_clock: None,
+//!     max_age: None,
+//! };
+//! let verdict = appraise(&evidence, &manifest, &expectations, "2026-11-21T00:00:00Z".parse()?);
+//! assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Quotes of other tools are for [`appraise_bare_quote`], logs alone for [`event_log`] and [`ima`], exported audit logs for
+//! [`audit`].
+//!
+//! # Names
+//!
+//! A [`Verdict`] names every check, made or not: `signature.valid`, `state.approved` and so on. Programs may rely on these names
+//! and on the names of errors' variants: `names.txt` beside this crate's manifest lists them, and none is renamed or removed.
+//! Texts of details, warnings and errors are for people and may change.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! - `eat`: verdicts as Entity Attestation Tokens (RFC 9711), module `eat`.
+//! - `endorsement`: vendors' certificates of endorsement keys (X.509, RFC 5280), module `endorsement`.
 #![forbid(unsafe_code)]
 // A test that unwraps fails where it should.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -12,8 +57,11 @@ pub mod audit;
 mod authority;
 mod challenge;
 mod clock;
+pub mod countersign;
 mod digest;
 mod dsse;
+#[cfg(feature = "eat")]
+pub mod eat;
 mod encoding;
 #[cfg(feature = "endorsement")]
 pub mod endorsement;

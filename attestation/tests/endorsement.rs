@@ -8,8 +8,11 @@ use rcgen::{
     SignatureAlgorithm, date_time_ymd,
 };
 use sealstone_attestation::{
-    Outcome, UnixTime, Verdict,
-    endorsement::{EkCertificate, EkCertificateError, PinnedCertificates, Tolerance, appraise_ek},
+    Evidence, HexBytes, Outcome, UnixTime, Verdict,
+    endorsement::{
+        EkCertificate, EkCertificateError, PinnedCertificates, PinnedError, Tolerance, appraise_ek,
+        appraise_ek_of,
+    },
 };
 
 /// `tcg-kp-EKCertificate`.
@@ -291,4 +294,56 @@ proptest! {
         let _ = EkCertificate::parse(&bytes);
         let _ = PinnedCertificates::new().add_roots(&bytes);
     }
+}
+
+#[test]
+fn many_authorities_of_one_name_hide_no_honest_path() {
+    let root = root("Root");
+    let middle = root.authority(authority_params("Middle"));
+    let der = middle.certify(&ek_params());
+    // Each is the issuer of the key and of every other, by its name.
+    let forged: Vec<Authority> = (0..100).map(|_| self::root("Middle")).collect();
+    let mut certificates = pinned(&[&root], &[&middle]);
+    for authority in &forged {
+        certificates.add_intermediates(&authority.der).unwrap();
+    }
+    assert!(judged(&der, &certificates).accepted());
+    let only_forged: Vec<&Authority> = forged.iter().collect();
+    refused_by(&judged(&der, &pinned(&[&root], &only_forged)), "ek.chain");
+    assert_eq!((certificates.root_digests().len(), certificates.intermediate_digests().len()), (1, 101));
+    assert!(certificates.intermediate_digests().is_sorted());
+}
+
+#[test]
+fn evidence_carries_no_more_than_a_few_certificates_of_a_bounded_size() {
+    let root = root("Root");
+    let middle = root.authority(authority_params("Middle"));
+    let leaf = middle.certify(&ek_params());
+    let chain = |above: Vec<Vec<u8>>, pinned: &PinnedCertificates| {
+        let mut evidence = Evidence::parse(include_bytes!("data/node/evidence.json")).unwrap();
+        evidence.ek_certificates = [vec![leaf.clone()], above].concat().into_iter().map(HexBytes).collect();
+        let verdict = appraise_ek_of(&evidence, pinned, at("2026-01-01T00:00:00Z"));
+        assert!(!verdict.accepted(), "the certificate is not of the evidence's key");
+        let check = verdict.check("ek.chain").unwrap();
+        (check.result, check.detail.clone())
+    };
+    let trusted = pinned(&[&root], &[]);
+    assert_eq!(chain(vec![middle.der.clone()], &trusted).0, Outcome::Passed);
+    assert_eq!(chain(vec![], &trusted).0, Outcome::Failed);
+    // Forged ones before and behind the honest one.
+    let forged = || (0..3).map(|_| self::root("Middle").der).collect::<Vec<_>>();
+    let among = [forged(), vec![middle.der.clone()], forged()].concat();
+    assert_eq!(chain(among, &trusted).0, Outcome::Passed);
+    assert_eq!(chain(forged(), &pinned(&[&root], &[&middle])).0, Outcome::Passed);
+
+    // A file of many, and one as long as a file.
+    let text = |der: &[u8]| {
+        let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, der);
+        format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n")
+    };
+    assert_eq!(chain(vec![text(&middle.der).into_bytes()], &trusted).0, Outcome::Failed);
+    let (result, detail) = chain(vec![[&middle.der[..], &[0; 9000]].concat()], &trusted);
+    assert!(result == Outcome::Failed && detail.contains("at most 8192 bytes"), "{detail}");
+    let long = PinnedCertificates::new().add_roots(&[&root.der[..], &[0; 9000]].concat());
+    assert!(matches!(long, Err(PinnedError::CertificateTooLong { .. })));
 }

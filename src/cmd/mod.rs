@@ -13,6 +13,7 @@ mod enroll;
 mod eventlog;
 mod ima;
 mod init;
+mod judge;
 mod key;
 mod lock;
 mod manifest;
@@ -23,6 +24,7 @@ mod quote;
 mod reservation;
 mod sign;
 mod status;
+mod verdict;
 mod verify;
 
 use std::path::Path;
@@ -78,6 +80,8 @@ enum Verb {
     Attest(attest::Args),
     Verify(verify::Args),
     #[command(subcommand)]
+    Verdict(verdict::Verb),
+    #[command(subcommand)]
     Quote(quote::Verb),
     Eventlog(eventlog::Args),
     Ima(ima::Args),
@@ -126,6 +130,7 @@ pub(crate) fn run(cli: Cli) -> Result<Answer, Failure> {
         Verb::Challenge(verb) => challenge::run(verb),
         Verb::Attest(args) => attest::run(args, &context),
         Verb::Verify(args) => verify::run(args),
+        Verb::Verdict(verb) => verdict::run(verb),
         Verb::Ek(verb) => ek::run(verb),
         Verb::Enroll(verb) => enroll::run(verb, &context),
         Verb::Quote(verb) => quote::run(verb),

@@ -3,19 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sealstone_attestation::endorsement::appraise_ek_of;
+use sealstone_attestation::countersign::ManifestTrust;
+use sealstone_attestation::eat::{AttestationResult, EatError};
 use sealstone_attestation::{
-    AuthorityDigest, Evidence, Expectations, Level, LevelResult, Nonce, Outcome, Purpose, UnixTime, Verdict,
-    VerifiedManifest, appraise, manifest_refused,
+    AuthorityDigest, Expectations, Level, LevelResult, Nonce, Outcome, Purpose, UnixTime, Verdict,
+    VerifiedManifest,
 };
 
 use super::ek;
-use super::manifest::Unverified;
-use super::now;
+use super::judge::{Basis, EvidenceFile, Judged};
+use super::{name_of, now};
 use crate::failure::{Failure, chain};
-use crate::files;
+use crate::files::{self, PUBLIC_MODE};
 use crate::html::{self, Asked, Page};
-use crate::keyfile::read_public;
+use crate::keyfile::{AuthoritySigner, read_public};
 use crate::output::{Answer, json_of, shown};
 
 /// Appraise a node's evidence offline
@@ -27,7 +28,8 @@ use crate::output::{Answer, json_of, shown};
 #[command(after_help = "Examples:\n  \
         sealstone verify evidence.json --nonce HEX --authority DIGEST\n  \
         sealstone verify evidence.json --challenger auditor.pub --authority DIGEST\n  \
-        sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json")]
+        sealstone verify evidence.json --nonce HEX --manifest manifest.envelope --node node-1 --max-age 300 --json\n  \
+        sealstone verify evidence.json --nonce HEX --authority DIGEST --countersign auditor.key --verdict verdict.json")]
 pub(super) struct Args {
     /// The evidence that `sealstone attest` took
     file: PathBuf,
@@ -61,72 +63,76 @@ pub(super) struct Args {
     /// Also write the verdict as one static page, accepted or refused; it is replaced
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    #[command(flatten)]
+    signed: Signed,
 }
 
 pub(super) fn run(args: Args) -> Result<Answer, Failure> {
-    let now = args.at.map_or_else(now, Ok)?;
-    let evidence = read_evidence(&args.file)?;
-    let (trusted, verdict) = judged(&args, &evidence, now)?;
-    if let Some(path) = &args.html {
-        let trust = trust(&args);
-        let asked = Asked {
-            nonce: args.nonce.as_ref(),
-            challenger: args.challenger.is_some(),
-            node: args.node.as_deref(),
-            max_age: args.max_age,
-            trust: &trust,
-            roots: args.roots.is_some(),
-            now,
-        };
-        let manifest = trusted.as_ref().map(VerifiedManifest::manifest);
-        let page = html::write(&Page::of(&evidence, manifest, &verdict, &asked));
-        files::replace(path, "the page", page.as_bytes())?;
-    }
-    Ok(answer(&verdict))
-}
-
-/// The manifest that is trusted, if there is one, and the verdict.
-fn judged(
-    args: &Args,
-    evidence: &Evidence,
-    now: UnixTime,
-) -> Result<(Option<VerifiedManifest>, Verdict), Failure> {
-    let challenger = args.challenger.as_deref().map(read_public).transpose()?;
-    let envelope = match &args.manifest {
-        Some(path) => Unverified::read(path)?.bytes,
-        None => evidence.manifest.to_json(),
-    };
-    let trusted = match args.authority {
-        Some(authority) => VerifiedManifest::through(&envelope, &evidence.predecessors, authority),
-        None => VerifiedManifest::danger_trust_as_given(&envelope),
-    };
-    let trusted = match trusted {
-        Ok(trusted) => trusted,
-        Err(error) => return Ok((None, manifest_refused(chain(&error)))),
-    };
+    let Args {
+        file,
+        manifest,
+        authority,
+        nonce,
+        challenger,
+        node,
+        max_age,
+        roots,
+        intermediates,
+        at,
+        html,
+        signed,
+    } = args;
+    let challenger = challenger.as_deref().map(read_public).transpose()?;
     let expectations = Expectations {
         purpose: Purpose::Evidence,
-        nonce: args.nonce.clone(),
+        nonce,
         challenger,
-        node: args.node.clone(),
+        node,
         previous_clock: None,
-        max_age: args.max_age.map(Duration::from_secs),
+        max_age: max_age.map(Duration::from_secs),
     };
-    let mut verdict = appraise(evidence, &trusted, &expectations, now);
-    if let Some(roots) = &args.roots {
-        let pinned = ek::pinned(roots, args.intermediates.as_deref())?;
-        verdict = verdict.and(appraise_ek_of(evidence, &pinned, now));
+    let trusted = authority.map_or(ManifestTrust::AsGiven, ManifestTrust::Authority);
+    let at = at.map_or_else(now, Ok)?;
+    let mut basis = Basis::new(EvidenceFile::read(&file)?, manifest.as_deref(), trusted, expectations, at)?;
+    if let Some(roots) = roots {
+        basis.pinned = Some(ek::pinned(&roots, intermediates.as_deref())?);
     }
-    Ok((Some(trusted), verdict))
+    // Before the appraisal, so that a wrong path costs nobody a verdict.
+    let signer = signed.signer()?;
+    let judged = basis.judge();
+    if let Some(path) = html {
+        let page = page(&basis, &judged, &trust(trusted, manifest.as_deref()));
+        files::replace(&path, "the page", page.as_bytes())?;
+    }
+    if let Some(signer) = signer {
+        signed.write(&signer, &basis, &judged)?;
+    }
+    Ok(answer(&judged.verdict))
+}
+
+/// The verdict as a page.
+fn page(basis: &Basis, judged: &Judged, trust: &str) -> String {
+    let Expectations { purpose: _, nonce, challenger, node, previous_clock: _, max_age } = &basis.expectations;
+    let asked = Asked {
+        nonce: nonce.as_ref(),
+        challenger: challenger.is_some(),
+        node: node.as_deref(),
+        max_age: max_age.map(|age| age.as_secs()),
+        trust,
+        roots: basis.pinned.is_some(),
+        now: basis.at,
+    };
+    let manifest = judged.manifest.as_ref().map(VerifiedManifest::manifest);
+    html::write(&Page::of(&basis.file.evidence, manifest, &judged.verdict, &asked))
 }
 
 /// Where trust in the manifest starts, in words.
-fn trust(args: &Args) -> String {
-    match (&args.authority, &args.manifest) {
-        (Some(authority), Some(path)) => format!("the authority {authority}, of {}", path.display()),
-        (Some(authority), None) => format!("the authority {authority}, of the manifest in the evidence"),
-        (None, Some(path)) => format!("the file {}, taken as given", path.display()),
-        (None, None) => "nothing".to_owned(),
+fn trust(trusted: ManifestTrust, manifest: Option<&Path>) -> String {
+    let of = manifest
+        .map_or_else(|| "the manifest in the evidence".to_owned(), |path| path.display().to_string());
+    match trusted {
+        ManifestTrust::Authority(authority) => format!("the authority {authority}, of {of}"),
+        ManifestTrust::AsGiven => format!("{of}, taken as given"),
     }
 }
 
@@ -134,17 +140,71 @@ fn answer(verdict: &Verdict) -> Answer {
     Answer::verdict(verdict.accepted(), json_of(verdict), described(verdict))
 }
 
-/// Evidence as a file holds it; nothing in it is believed yet.
-pub(super) fn read_evidence(file: &Path) -> Result<Evidence, Failure> {
-    let bytes = files::read(file, "evidence", Evidence::BYTES_MAX)?;
-    Evidence::parse(&bytes).map_err(|error| {
-        Failure::unusable(
-            "EVIDENCE",
-            format!("expected evidence in {}, found: {}", file.display(), chain(&error)),
-            "give the file that `sealstone attest` wrote, whole",
-        )
-    })
+/// What an auditor signs of a verdict.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("outputs").args(["verdict", "eat"]).multiple(true))]
+struct Signed {
+    /// Sign what was found with this private key (PEM, as `sealstone authority new` makes it)
+    #[arg(long, value_name = "KEY.pem", requires = "outputs")]
+    countersign: Option<PathBuf>,
+    /// Where the signed record of the verdict goes, accepted or refused
+    #[arg(long, value_name = "FILE", requires = "countersign")]
+    verdict: Option<PathBuf>,
+    /// Where the verdict goes as an Entity Attestation Token (RFC 9711); only of authentic evidence
+    #[arg(long, value_name = "FILE", requires = "countersign")]
+    eat: Option<PathBuf>,
 }
+
+/// An auditor's key, wherever it is kept, and name.
+struct Auditor {
+    key: AuthoritySigner,
+    name: String,
+}
+
+impl Signed {
+    /// The key; nothing is judged that could not be signed afterwards.
+    fn signer(&self) -> Result<Option<Auditor>, Failure> {
+        let Some(path) = &self.countersign else { return Ok(None) };
+        for (output, what) in [(&self.verdict, VERDICT), (&self.eat, TOKEN)] {
+            output.as_deref().map_or(Ok(()), |path| files::refuse_existing(path, what))?;
+        }
+        Ok(Some(Auditor { key: AuthoritySigner::read(path)?, name: name_of(path)? }))
+    }
+
+    /// Signs and writes what was asked for.
+    fn write(&self, auditor: &Auditor, basis: &Basis, judged: &Judged) -> Result<(), Failure> {
+        let Auditor { key, name } = auditor;
+        let record = basis.record(judged, name.clone(), now()?);
+        if let Some(path) = &self.verdict {
+            let envelope = record.sign(&key.public_key(), |pae| key.sign(pae)).map_err(|error| {
+                Failure::unusable(
+                    "VERDICT",
+                    chain(&error),
+                    "rename the key's file: its name names the auditor",
+                )
+            })?;
+            files::write_new(path, VERDICT, &envelope.to_json(), PUBLIC_MODE)?;
+        }
+        if let Some(path) = &self.eat {
+            let refused = |error: EatError| {
+                Failure::refused(
+                    "EAT",
+                    chain(&error),
+                    "read the verdict: nothing can be claimed of this evidence",
+                )
+            };
+            let result =
+                AttestationResult::of(&record, &judged.verdict, &basis.file.evidence).map_err(refused)?;
+            let token = result.sign(&key.public_key(), |bytes| key.sign(bytes)).map_err(refused)?;
+            files::write_new(path, TOKEN, &token, PUBLIC_MODE)?;
+        }
+        Ok(())
+    }
+}
+
+/// What failures call the outputs.
+const VERDICT: &str = "the signed verdict";
+const TOKEN: &str = "the token";
 
 /// A verdict for people: checks and warnings, what they say of each level, and the conclusion.
 pub(super) fn described(verdict: &Verdict) -> String {

@@ -1,4 +1,4 @@
-//! Independent clients (eth-account, solders): they make transactions and judge the signed ones.
+//! Independent clients: they make transactions and judge the signed ones (eth-account, solders), and read tokens (python-cwt).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 /// When a client cannot make one, or the clients are not installed.
 #[must_use]
 pub fn build(transactions: &[Value]) -> Vec<Vec<u8>> {
-    run("build", transactions)
+    run("clients.py", "build", transactions)
         .iter()
         .map(|payload| hex::decode(payload.as_str().expect("a payload is text")).expect("in hex"))
         .collect()
@@ -24,7 +24,7 @@ pub fn build(transactions: &[Value]) -> Vec<Vec<u8>> {
 /// When the key is none of the format's, or the clients are not installed.
 #[must_use]
 pub fn address(format: &str, public_key: &str) -> String {
-    let answers = run("address", &[json!({"format": format, "public_key": public_key})]);
+    let answers = run("clients.py", "address", &[json!({"format": format, "public_key": public_key})]);
     answers[0].as_str().expect("an address is text").to_owned()
 }
 
@@ -34,7 +34,16 @@ pub fn address(format: &str, public_key: &str) -> String {
 /// When the clients are not installed.
 #[must_use]
 pub fn check(signed: &[Value]) -> Vec<Value> {
-    run("check", signed)
+    run("clients.py", "check", signed)
+}
+
+/// What a client (python-cwt) reads in Entity Attestation Tokens; `swtpm-tests/clients/tokens.py` says what a case is.
+///
+/// # Panics
+/// When the clients are not installed.
+#[must_use]
+pub fn tokens(cases: &[Value]) -> Vec<Value> {
+    run("tokens.py", "read", cases)
 }
 
 /// A program of the clients' environment.
@@ -52,9 +61,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above")
 }
 
-fn run(verb: &str, cases: &[Value]) -> Vec<Value> {
+fn run(script: &str, verb: &str, cases: &[Value]) -> Vec<Value> {
     let mut child = Command::new(program("python"))
-        .arg(root().join("swtpm-tests/clients/clients.py"))
+        .arg(root().join("swtpm-tests/clients").join(script))
         .arg(verb)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -63,7 +72,7 @@ fn run(verb: &str, cases: &[Value]) -> Vec<Value> {
     let input = serde_json::to_vec(cases).expect("cases are JSON");
     child.stdin.take().expect("it is piped").write_all(&input).expect("python reads");
     let output = child.wait_with_output().expect("python ends");
-    assert!(output.status.success(), "clients.py {verb} failed, see above");
+    assert!(output.status.success(), "{script} {verb} failed, see above");
     let answers: Vec<Value> = serde_json::from_slice(&output.stdout).expect("python answers with JSON");
     assert_eq!(answers.len(), cases.len());
     answers

@@ -1,7 +1,7 @@
 //! Verdicts fail closed: every check of an appraisal is on its list from the start, as failed, and only its
 //! own result takes it off.
 
-use serde::{Serialize, Serializer, ser::SerializeStruct};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
     appraisal::level::{Level, Levels},
@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What a check found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// As it must be.
@@ -36,7 +36,8 @@ pub struct Check {
 
 /// The head of the audit log that a quote vouches for, as far as its verdict is accepted: whoever has the log can be
 /// held to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct LogAnchor {
     /// Records.
     pub size: u64,

@@ -12,7 +12,7 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::note::{Note, NoteError, NoteKey};
@@ -111,7 +111,8 @@ impl FromStr for Origin {
 }
 
 /// Up to which receipt of an era every receipt is in the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CoveredReceipts {
     /// The unlock era.
     pub era: u64,

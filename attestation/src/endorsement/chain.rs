@@ -1,6 +1,6 @@
 //! From a certificate of an endorsement key to a root that its reader pinned.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use certval::{
     CertificateChain, CertificationPath, CertificationPathResults, CertificationPathSettings, PDVCertificate,
@@ -42,6 +42,9 @@ const PINNED_MAX: usize = 4096;
 /// Bytes of a file: all vendors' certificates together take half of it.
 const FILE_MAX: usize = 1024 * 1024;
 
+/// Bytes of one certificate: authorities' take 2,000, and whoever shows evidence chooses those in it.
+const CERTIFICATE_MAX: usize = 8192;
+
 /// Authorities between a key and a pinned root: vendors have one or two.
 const DEPTH_MAX: usize = 4;
 
@@ -53,6 +56,8 @@ const PATHS_MAX: usize = 64;
 pub struct PinnedCertificates {
     roots: Vec<PDVTrustAnchorChoice>,
     intermediates: Vec<PDVCertificate>,
+    root_digests: BTreeSet<Sha256Digest>,
+    intermediate_digests: BTreeSet<Sha256Digest>,
 }
 
 impl PinnedCertificates {
@@ -73,6 +78,7 @@ impl PinnedCertificates {
             let root = PDVTrustAnchorChoice::create(der, "")
                 .map_err(|error| PinnedError::Malformed(error.to_string()))?;
             self.roots.push(root);
+            self.root_digests.insert(Sha256Digest::of(der));
         }
         Ok(certificates.len())
     }
@@ -87,8 +93,31 @@ impl PinnedCertificates {
             let certificate =
                 parse_cert(der, "").map_err(|error| PinnedError::Malformed(error.to_string()))?;
             self.intermediates.push(certificate);
+            self.intermediate_digests.insert(Sha256Digest::of(der));
         }
         Ok(certificates.len())
+    }
+
+    /// SHA-256 of each root, sorted.
+    #[must_use]
+    pub fn root_digests(&self) -> Vec<Sha256Digest> {
+        self.root_digests.iter().copied().collect()
+    }
+
+    /// SHA-256 of each certificate that may lie in between, sorted.
+    #[must_use]
+    pub fn intermediate_digests(&self) -> Vec<Sha256Digest> {
+        self.intermediate_digests.iter().copied().collect()
+    }
+
+    /// As [`PinnedCertificates::add_intermediates`] for one certificate that evidence carries: DER, never a whole file of them.
+    fn add_carried(&mut self, der: &[u8]) -> Result<(), PinnedError> {
+        if der.len() > CERTIFICATE_MAX {
+            return Err(PinnedError::CertificateTooLong { found: der.len() });
+        }
+        let certificate = parse_cert(der, "").map_err(|error| PinnedError::Malformed(error.to_string()))?;
+        self.intermediates.push(certificate);
+        Ok(())
     }
 
     /// Every path by names from a certificate up to a root, shortest first, to be validated.
@@ -102,21 +131,22 @@ impl PinnedCertificates {
                 let top = path.last().map_or(target, |&index| &self.intermediates[index]);
                 let issuer = top.decoded().tbs_certificate().issuer();
                 let roots = self.roots.iter().enumerate().filter(|(_, root)| name_of(root) == Some(issuer));
-                for (root, _) in roots {
+                for (root, _) in roots.take(PATHS_MAX - found.len()) {
                     let chain = path.iter().rev().map(|&index| self.intermediates[index].clone()).collect();
                     found.push((root, chain));
                 }
                 let above = self.intermediates.iter().enumerate().filter(|(index, certificate)| {
                     certificate.decoded().tbs_certificate().subject() == issuer && !path.contains(index)
                 });
-                longer.extend(above.map(|(index, _)| [path.as_slice(), &[index]].concat()));
-                if found.len() >= PATHS_MAX || longer.len() >= PATHS_MAX {
-                    break;
+                // Pinned ones stand before those that came with the evidence, so that many of a name hide no honest path.
+                let room = PATHS_MAX - longer.len();
+                longer.extend(above.take(room).map(|(index, _)| [path.as_slice(), &[index]].concat()));
+                if found.len() >= PATHS_MAX {
+                    return found;
                 }
             }
             open = longer;
         }
-        found.truncate(PATHS_MAX);
         found
     }
 }
@@ -151,6 +181,9 @@ fn read_all(file: &[u8], already: usize) -> Result<Vec<Vec<u8>>, PinnedError> {
     let found = already + certificates.len();
     if found > PINNED_MAX {
         return Err(PinnedError::TooMany { found });
+    }
+    if let Some(der) = certificates.iter().find(|der| der.len() > CERTIFICATE_MAX) {
+        return Err(PinnedError::CertificateTooLong { found: der.len() });
     }
     Ok(certificates)
 }
@@ -298,7 +331,7 @@ pub fn appraise_ek_of(evidence: &Evidence, pinned: &PinnedCertificates, now: Uni
         let certificate = EkCertificate::parse(&own.0).map_err(|error| error.to_string())?;
         let mut pinned = pinned.clone();
         for HexBytes(der) in above {
-            pinned.add_intermediates(der).map_err(|error| error.to_string())?;
+            pinned.add_carried(der).map_err(|error| error.to_string())?;
         }
         Ok((certificate, pinned))
     };
@@ -354,6 +387,12 @@ pub enum PinnedError {
     #[error("expected a file of at most {FILE_MAX} bytes, found {found}")]
     TooLong {
         /// Bytes given.
+        found: usize,
+    },
+    /// More than any authority's.
+    #[error("expected a certificate of at most {CERTIFICATE_MAX} bytes, found {found}")]
+    CertificateTooLong {
+        /// Its bytes.
         found: usize,
     },
     /// More than all vendors have.

@@ -9,7 +9,9 @@
 pub mod appraisal;
 pub mod approval;
 pub mod audit;
+pub mod countersign;
 pub mod enclave;
+pub mod endorsement;
 pub mod event_log;
 mod golden;
 pub mod ima;
@@ -34,6 +36,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("audit_record", audit::record),
     ("bare_quote", appraisal::bare_quote),
     ("channel", stream::channel),
+    ("countersigned_verdict", countersign::countersigned_verdict),
+    ("ek_certificate", endorsement::ek_certificate),
     ("enclave_config", enclave::config),
     ("envelope", approval::envelope),
     ("event_log", event_log::event_log),

@@ -7,14 +7,14 @@ use sealstone_attestation::audit::{
     Tile,
 };
 use sealstone_attestation::{
-    AuthorityDigest, Evidence, Expectations, LogAnchor, Nonce, Purpose, Report, VerifiedManifest,
-    VerifiedReport, appraise,
+    AuthorityDigest, Expectations, LogAnchor, Nonce, Purpose, Report, VerifiedManifest, VerifiedReport,
+    appraise,
 };
 use serde_json::{Value, json};
 
 use super::folder::LogFolder;
 use super::{ReportKey, VerifyArgs, not_believed, unsigned};
-use crate::cmd::{now, verify::read_evidence};
+use crate::cmd::{judge::EvidenceFile, now};
 use crate::failure::{Failure, chain};
 use crate::files;
 use crate::output::{Answer, json_of, shown};
@@ -66,7 +66,7 @@ pub(super) fn run(args: VerifyArgs) -> Result<Answer, Failure> {
 
 /// Evidence, judged as `sealstone verify` judges it.
 fn appraised(file: &Path, nonce: Nonce, authority: AuthorityDigest) -> Result<Anchor, Failure> {
-    let evidence: Evidence = read_evidence(file)?;
+    let evidence = EvidenceFile::read(file)?.evidence;
     let refused = |reason: String| {
         Failure::refused(
             "EVIDENCE_REFUSED",

@@ -48,7 +48,7 @@ pub(super) fn run(verb: Verb, context: &Context) -> Result<Answer, Failure> {
 pub(super) struct Unverified {
     /// The file.
     pub(super) bytes: Vec<u8>,
-    envelope: Envelope,
+    pub(super) envelope: Envelope,
     manifest: Manifest,
 }
 

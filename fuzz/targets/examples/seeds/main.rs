@@ -4,6 +4,7 @@
 
 #[path = "../../../../attestation/tests/event_log/builder.rs"]
 mod builder;
+mod certificates;
 mod event_log;
 #[path = "../../../../attestation/tests/fake/mod.rs"]
 mod fake;
@@ -13,6 +14,7 @@ mod payloads;
 mod rules;
 mod scene;
 mod tpm;
+mod verdicts;
 
 use std::fs;
 use std::path::Path;
@@ -39,6 +41,8 @@ fn main() {
     rules::save_all();
     tpm::save_all();
     event_log::save_all();
+    certificates::save_all();
+    verdicts::save_all(&scene);
 }
 
 pub(crate) fn save(target: &str, name: &str, bytes: impl AsRef<[u8]>) {

@@ -17,6 +17,9 @@ const CORPUS_MAX: u64 = 1024 * 1024;
 /// Damaged inputs for each target, spread over its seeds: seconds for all of them.
 const DAMAGED_PER_TARGET: usize = 600;
 
+/// The same for each vendor's certificate.
+const DAMAGED_PER_CERTIFICATE: usize = 20;
+
 /// Characters of the names that libFuzzer gives to what it finds (SHA-1): never committed, not looked at.
 const FOUND_NAME_LEN: usize = 40;
 
@@ -98,4 +101,37 @@ fn every_truncation_and_every_single_byte_break_no_promise() {
             run(name, *target, "none", &[byte]);
         }
     }
+}
+
+/// Genuine vendors' certificates, which stay out of this repository: read from the folder that `SEALSTONE_CORPORA` names
+/// (default: `../shared/corpora` beside the workspace), and whole folders of them only when they are there.
+#[test]
+fn certificates_of_vendors_and_damaged_ones_break_no_promise() {
+    let beside = || fuzz().join("../../shared/corpora");
+    let corpora = std::env::var_os("SEALSTONE_CORPORA").map_or_else(beside, PathBuf::from);
+    let folders = [
+        "keylime+keylime/ek_certs",
+        "keylime+keylime/tpm_cert_store",
+        "google+go-tpm-tools/internal/test/certificates",
+        "google+go-tpm-tools/server/ca-certs",
+    ];
+    if !corpora.is_dir() {
+        println!("{} is not there: genuine vendors' certificates were not read", corpora.display());
+        return;
+    }
+    let (_, target) = TARGETS.iter().find(|(name, _)| *name == "ek_certificate").unwrap();
+    let mut damage = Damage::seeded("vendors");
+    let mut read = 0;
+    for folder in folders {
+        for entry in fs::read_dir(corpora.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let bytes = fs::read(&path).unwrap();
+            run("ek_certificate", *target, folder, &bytes);
+            for _ in 0..DAMAGED_PER_CERTIFICATE {
+                run("ek_certificate", *target, folder, &damage.of(&bytes, &bytes));
+            }
+            read += 1;
+        }
+    }
+    assert!(read > 50, "expected whole folders of certificates, found {read}");
 }
