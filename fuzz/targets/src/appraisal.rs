@@ -139,7 +139,9 @@ pub fn evidence(bytes: &[u8]) -> bool {
     };
     let now = golden.report.report().time;
     let verdict = appraise(&evidence, &golden.manifest, &expectations, now);
-    assert_complete(&verdict, &[&QUOTE_CHECKS, &EVIDENCE_CHECKS]);
+    // Of evidence the statement is what the evidence says of itself.
+    let statement = ["statement.bound"];
+    assert_complete(&verdict, &[&QUOTE_CHECKS[..8], &statement, &QUOTE_CHECKS[9..], &EVIDENCE_CHECKS]);
     assert_eq!(verdict.log().is_some(), verdict.accepted(), "the seed's log is anchored");
     if verdict.accepted() {
         assert_eq!(evidence.quote.attest, golden.evidence.quote.attest);
