@@ -135,12 +135,20 @@ impl Swtpm {
     /// # Panics
     /// When the TPM refuses.
     pub fn extend(&self, pcr: u8, event: &[u8]) {
+        self.extend_digest(pcr, &Sha256::digest(event));
+    }
+
+    /// Extends a PCR of the SHA-256 bank by this digest.
+    ///
+    /// # Panics
+    /// When the TPM refuses.
+    pub fn extend_digest(&self, pcr: u8, digest: &[u8]) {
         let mut command = vec![0x80, 0x02, 0, 0, 0, 65, 0, 0, 0x01, 0x82];
         command.extend_from_slice(&[0, 0, 0, pcr]);
         // An empty password session: size, TPM_RS_PW, no nonce, attributes, no auth.
         command.extend_from_slice(&[0, 0, 0, 9, 0x40, 0, 0, 9, 0, 0, 0, 0, 0]);
         command.extend_from_slice(&[0, 0, 0, 1, 0x00, 0x0b]);
-        command.extend_from_slice(&Sha256::digest(event));
+        command.extend_from_slice(digest);
         let response = self.transmit(&command).expect("the TPM answers");
         assert_eq!(&response[6..10], &[0; 4], "PCR_Extend failed: {response:02x?}");
     }
