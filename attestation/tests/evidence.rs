@@ -413,3 +413,27 @@ fn the_firmware_of_an_enrolment_is_the_quote_s_and_not_what_the_node_told() {
         "{told:?}"
     );
 }
+
+#[test]
+fn a_flaw_of_the_quoted_firmware_is_refused_unless_the_authority_knew_of_it() {
+    const FLAWED: u64 = 71 << 48;
+    let mut scene = Scene::new();
+    scene.machine.firmware = FLAWED;
+    let appraised = |change: fn(&mut EnrolmentRecord)| {
+        scene.appraise(&enrolled(&scene, &scene.person, |record| {
+            record.manufacturer = Some("id:53544D20".to_owned());
+            change(record);
+        }))
+    };
+    // The record may say what it wants of the version: the quote has it from the TPM.
+    for verdict in [appraised(|_| ()), appraised(|record| record.firmware_version = FLAWED)] {
+        refused(&verdict, "tpm.enrolled");
+        assert!(verdict.check("tpm.enrolled").unwrap().detail.contains("CVE-2019-16863"));
+        assert_eq!(levels(&verdict), [FAILED, FAILED, FAILED, NOT_SHOWN]);
+    }
+    refused(&appraised(|record| record.remarks = vec!["CVE-2017-15361".to_owned()]), "tpm.enrolled");
+    let known =
+        appraised(|record| record.remarks = vec!["the firmware leaks (CVE-2019-16863), accepted".to_owned()]);
+    assert!(known.accepted() && known.warnings().iter().any(|warning| warning.contains("CVE-2019-16863")));
+    assert!(appraised(|record| record.manufacturer = Some("id:49424D00".to_owned())).accepted());
+}

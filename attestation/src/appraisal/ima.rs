@@ -6,7 +6,7 @@ use crate::{
         level::Level::Authentic,
         verdict::{CheckSpec, Checklist, if_asked, mandatory},
     },
-    ima::{Aggregated, ImaList, Recomputed, TAIL_MAX},
+    ima::{Aggregated, ImaList, Recomputed, TAIL_MAX, TemplateHash},
 };
 
 /// Every check of a list that is appraised by itself, in order.
@@ -170,6 +170,15 @@ fn warn(list: &mut Checklist, log: &ImaList<'_>, values: &PcrValues) {
             "{} entries of the measurement list are violations: what they say was measured may be something else",
             log.violations()
         ));
+    }
+    let index = PcrIndex::new(IMA_PCR).expect("there are 24 PCRs");
+    for bank in PcrBank::ALL {
+        let prefix = values.get(bank, index).and_then(|value| log.matching_prefix(index, bank, value));
+        if prefix.is_some_and(|prefix| prefix.hash == TemplateHash::PaddedSha1 && prefix.entries > 0) {
+            list.warn(format!(
+                "PCR 10 of bank {bank} rests on SHA-1 with zeros behind it: whoever can make collisions can change entries"
+            ));
+        }
     }
     let unknown = log.unknown_templates();
     if !unknown.is_empty() {

@@ -45,6 +45,7 @@ fn a_list_that_leads_to_its_pcr_from_its_boot_is_accepted() {
     let old = appraise(&entries, &old);
     assert!(old.accepted());
     assert!(old.check("ima.pcr10").unwrap().detail.contains("padded_sha1"), "which way is said");
+    assert!(old.warnings().iter().any(|warning| warning.contains("rests on SHA-1")), "{:?}", old.warnings());
 }
 
 /// keylime #585, #769, #1151: the kernel went on measuring between the quote and the list.

@@ -44,6 +44,13 @@ pub(super) struct Pending {
     pub(super) made_at: UnixTime,
 }
 
+/// What every version of them has.
+#[derive(Deserialize)]
+struct Version {
+    #[serde(default)]
+    format: Option<u32>,
+}
+
 /// The one version of these files.
 pub(super) const FORMAT: u32 = EnrolmentRecord::FORMAT;
 
@@ -69,6 +76,11 @@ fn parse<T: DeserializeOwned>(path: &Path, what: &str, from: &str, bytes: &[u8])
             format!("give the file that `sealstone enroll {from}` wrote, whole"),
         )
     };
+    // First of all, so that a later version is called that, and not malformed. What an agent answered has none.
+    let Version { format } = serde_json::from_slice(bytes).map_err(|error| expected(error.to_string()))?;
+    if let Some(found) = format.filter(|found| *found != FORMAT) {
+        return Err(expected(format!("format {found}, which is not {FORMAT}")));
+    }
     serde_json::from_slice(bytes).map_err(|error| expected(error.to_string()))
 }
 
@@ -77,4 +89,30 @@ pub(super) fn json(value: &impl Serialize) -> Vec<u8> {
     let mut bytes = serde_json::to_vec_pretty(value).expect("our own types have string keys");
     bytes.push(b'\n');
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_another_format_is_refused_whatever_else_it_holds() {
+        let path = Path::new("answer.json");
+        let read = |text: &str| parse::<Response>(path, "an answer", "activate", text.as_bytes());
+        let good = r#"{"format": 1, "secret": "00"}"#;
+        assert!(read(good).is_ok());
+        for other in ["0", "2", "4294967295"] {
+            let failure = format!("{:?}", read(&good.replace('1', other)).unwrap_err());
+            assert!(failure.contains(&format!("format {other}, which is not 1")), "{failure}");
+        }
+        for text in [
+            "{}",
+            "[]",
+            r#"{"format": "1", "secret": "00"}"#,
+            r#"{"format": -1, "secret": "00"}"#,
+            r#"{"secret": "00"}"#,
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
 }
