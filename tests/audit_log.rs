@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey};
 use sealstone_attestation::audit::{
     Checkpoint, CoveredReceipts, EntryBundle, Frontier, LeafHash, Origin, ReceiptReference, Record,
-    RecordKind, Tile, TileWriter,
+    RecordKind, Tile, TileWriter, TreeHash,
 };
 use sealstone_attestation::{
     Binding, Envelope, KeyId, Manifest, Purpose, Receipt, ReceiptHash, RequestDigest, SessionId, Signature64,
@@ -191,6 +191,55 @@ fn a_whole_log_is_complete_and_contains_every_checkpoint_of_it() {
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("complete to size 600, root "), "{text}");
     assert!(!text.contains("anchored"), "{text}");
+}
+
+#[test]
+fn a_log_begun_in_place_of_a_lost_one_is_complete_only_for_who_knows_of_the_loss() {
+    let mut log = Log::new();
+    let [one, two] = [1, 2].map(|byte| TreeHash::from_bytes([byte; 32]));
+    let begun = |root: &TreeHash| Record::log_begun(1, 7, root).to_leaf().unwrap();
+    log.leaves[0] = begun(&one);
+    log.leaves[300] = begun(&two);
+    log.export();
+    log.found("a loss", 0, "begun in place of the log of 7 records with root AQEB");
+    let key = log.key();
+    let options = |roots: &[&TreeHash]| {
+        roots.iter().fold(key.clone(), |all, root| format!("{all} --lost-log {}", root.to_base64()))
+    };
+    // Knowing of one loss is not knowing of the other.
+    for (known, unknown) in [(&one, 300), (&two, 0)] {
+        let outcome = log.verify(&options(&[known]));
+        assert_eq!((outcome.exit, &outcome.json["complete"]), (1, &json!(false)), "{}", outcome.json);
+        assert_eq!(outcome.json["flaws"].as_array().unwrap().len(), 1, "{}", outcome.json);
+        assert_eq!(outcome.json["flaws"][0]["index"], unknown, "{}", outcome.json);
+    }
+    let text = log.desk.command(&format!("audit verify log {}", options(&[&one]))).output().unwrap();
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(
+        text.contains("--lost-log") && text.contains("refused") && !text.contains("complete to"),
+        "{text}"
+    );
+    let found = log.complete(&options(&[&one, &two]));
+    assert_eq!(found["begun"].as_array().unwrap().len(), 2, "{found}");
+    assert_eq!(found["warnings"].as_array().unwrap().len(), 2, "{found}");
+
+    // However many there are, the one that nobody knows of is a refusal.
+    for index in (0..300).step_by(3) {
+        log.leaves[index] = begun(&one);
+    }
+    log.export();
+    let outcome = log.verify(&options(&[&one]));
+    assert_eq!((outcome.exit, &outcome.json["flaws"][0]["index"]), (1, &json!(300)), "{}", outcome.json);
+    // Another spelling names no log that anybody can know of.
+    log.leaves[300] = Record {
+        detail: Some(format!("in place of the log of 07 records with root {}", one.to_base64())),
+        ..Record::new(1, RecordKind::LogBegun)
+    }
+    .to_leaf()
+    .unwrap();
+    log.export();
+    assert_eq!(log.verify(&options(&[&one])).exit, 1);
+    log.desk.fails("audit verify log --lost-log AAAA", 2, "USAGE");
 }
 
 #[test]

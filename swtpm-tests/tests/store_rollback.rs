@@ -124,9 +124,15 @@ fn a_store_from_before_a_signature_of_the_same_era_signs_nothing_until_somebody_
         assert_eq!(kinds.iter().filter(|other| **other == kind).count(), 1, "{kind}: {kinds:?}");
     }
     let _ = node.cli(&["audit", "export", "new"]).expect(0);
-    let verdict = node.cli(&["audit", "verify", "new", "--json"]).expect(0).json();
-    let begun = verdict["begun"][0]["detail"].as_str().unwrap();
+    let verdict = node.cli(&["audit", "verify", "new", "--json"]).expect(1).json();
+    let begun = verdict["flaws"][0]["detail"].as_str().unwrap();
     assert!(begun.contains(&format!("in place of the log of {lost} records")), "{verdict}");
+    assert_eq!(verdict["complete"], false, "{verdict}");
+    let (_, root) = begun.split_once("with root ").unwrap();
+    let known = ["audit", "verify", "new", "--lost-log", root.split_once(',').unwrap().0, "--json"];
+    let verdict = node.cli(&known).expect(0).json();
+    assert_eq!(verdict["complete"], true, "{verdict}");
+    let begun = verdict["begun"][0]["detail"].as_str().unwrap();
     assert!(verdict["warnings"].to_string().contains(begun), "{verdict}");
     let against = ["audit", "verify", "new", "--checkpoint", "lost/checkpoint", "--json"];
     let verdict = node.cli(&against).expect(1).json();

@@ -11,6 +11,7 @@ mod flights;
 mod judge;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sealstone_attestation::audit::{Record, RecordKind};
@@ -75,6 +76,8 @@ pub struct Signing {
     requests: Flights<Whole>,
     /// Reservations being signed, by their number. Requests that were each let through and share one are signed once.
     signatures: Flights<i64>,
+    /// Signatures that were begun in a reservation that another request had made.
+    resumed: AtomicU64,
 }
 
 impl Signing {
@@ -102,6 +105,7 @@ impl Signing {
             shares: Shares::new(IN_FLIGHT_OF_ONE_MAX, "signatures under way"),
             requests: Flights::default(),
             signatures: Flights::default(),
+            resumed: AtomicU64::new(0),
         }
     }
 
@@ -151,10 +155,11 @@ impl Signing {
             Ok(now_ms) => now_ms,
             Err(set) => return self.as_before(&command, set.into()).await,
         };
+        let resumed = self.resumed.load(Ordering::SeqCst);
         match self.reserve(&command, &attested, now_ms).await? {
             Decided::Sign { id, key, fresh, policy } => {
                 let record = audit::decision(clock::now_ms(), RecordKind::Signed, &command, Some(policy));
-                let held = Held { id, key, fresh, record };
+                let held = Held { id, key, fresh, resumed, record };
                 let signing = Arc::clone(&self);
                 let sign = async move { signing.have_signed(command, held, &attested).await };
                 self.signatures.join_or_begin(id, sign).await
@@ -186,7 +191,12 @@ impl Signing {
     }
 
     /// From the reservation to the recorded answer.
-    async fn have_signed(&self, command: SignCommand, held: Held, attested: &Attested) -> Outcome {
+    async fn have_signed(&self, command: SignCommand, mut held: Held, attested: &Attested) -> Outcome {
+        if !held.fresh {
+            self.resumed.fetch_add(1, Ordering::SeqCst);
+        }
+        // Since this request made the reservation, another may have been given it, and been faster.
+        held.fresh &= self.resumed.load(Ordering::SeqCst) == held.resumed;
         if !held.fresh {
             // Whoever signed it may have ended since this request was given the same reservation.
             match self.store.standing(&command.nonce, &command.request).await? {
@@ -328,7 +338,7 @@ impl Signing {
     }
 
     async fn release(&self, held: &Held) {
-        let Held { id, key: _, fresh, record } = held;
+        let Held { id, key: _, fresh, resumed: _, record } = held;
         let record = Record { time_ms: clock::now_ms(), kind: RecordKind::Released, ..record.clone() };
         let record = audit::row(&record);
         if *fresh && let Err(error) = self.store.release(*id, record).await {
@@ -345,6 +355,8 @@ struct Held {
     key: ReservedKey,
     /// Whether this request made it just now, so that nothing else can have been written to the enclave for it.
     fresh: bool,
+    /// [`Signing::resumed`] before the reservation was made.
+    resumed: u64,
     /// What a record says of it.
     record: Record,
 }

@@ -250,9 +250,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::NulInText`] and [`StoreError::TooLarge`] of what no record can have; else the database's.
     pub async fn query(&self, query: &AuditQuery, limit: usize) -> Result<Vec<AuditEntry>, StoreError> {
-        let (sql, values) = audit_page(query, &self.listings, self.node, limit)?;
+        let mut query = query.clone();
+        if let (Some(key_id), None) = (&query.key_id, &query.sender) {
+            // No index has keys, for each record would cost a page; but an asset's key is its alone.
+            query.sender = self.asset_with_key(key_id).await?;
+        }
+        let (sql, values) = audit_page(&query, &self.listings, self.node, limit)?;
         let rows = self.listings.fetch(sql, values).await?;
         rows.iter().map(AuditEntry::from_row).collect()
+    }
+
+    /// The asset that has, or had, this key.
+    async fn asset_with_key(&self, key_id: &[u8; 32]) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT asset FROM epochs WHERE key_id = $1 LIMIT 1";
+        let rows = self.listings.fetch(sql, values([key_id.into()])).await?;
+        rows.first().map(|row| row.text(0).map(str::to_owned)).transpose()
     }
 
     /// The number of this node's records.

@@ -199,7 +199,7 @@ async fn a_store_of_a_newer_release_is_refused() {
     sqlx::raw_sql("PRAGMA user_version = 99").execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     let error = open(&path).await.unwrap_err();
-    assert!(matches!(error, StoreError::NewerVersion { known: 3, found: 99 }), "{error:?}");
+    assert!(matches!(error, StoreError::NewerVersion { known: 4, found: 99 }), "{error:?}");
 }
 
 #[tokio::test]
@@ -367,6 +367,7 @@ async fn no_page_of_the_audit_log_searches_or_sorts_all_of_it() {
         (AuditQuery { kind: is("signed"), ..any() }, "audit_by_time"),
         (AuditQuery { kind: is("refused"), from_ms: Some(5), ..any() }, "audit_by_kind"),
         (AuditQuery { code: is("X"), from_ms: Some(5), ..any() }, "audit_by_code"),
+        (AuditQuery { client: is("uid:0"), from_ms: Some(5), ..any() }, "audit_by_client"),
         (AuditQuery { tenants: acme(), from_ms: Some(5), ..any() }, "audit_by_tenant"),
         (AuditQuery { sender: is("hot"), tenants: acme(), from_ms: Some(5), ..any() }, "audit_by_sender"),
         (AuditQuery { sender: is("hot"), from_ms: Some(5), ..any() }, "audit_by_sender"),

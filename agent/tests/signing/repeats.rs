@@ -1,6 +1,7 @@
 //! The same request again, in other words, by another client, in another hour, after a rotation.
 
 use sealstone_agent::assets::Assets;
+use sealstone_agent::store::ReservationQuery;
 use sealstone_attestation::audit::{Record, RecordKind};
 use sealstone_policy::engine::ReasonCode;
 
@@ -76,6 +77,39 @@ async fn whoever_asks_for_what_is_under_way_is_judged_by_what_they_say_themselve
     }
     assert_eq!(agent.sign(pay_as("desk", None, "")).await.unwrap(), first);
     assert_eq!(node.fake.asked(), 2, "each nonce once");
+}
+
+#[test]
+fn a_request_that_comes_late_to_its_own_reservation_finds_what_another_signed_in_it() {
+    // What runs in either stands still while it is not asked to go on: store and enclave's client are with the others.
+    let [others, late] =
+        [(), ()].map(|()| tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+    let node = Node::new();
+    let agent = others.block_on(node.agent());
+    // From here on a request reads nothing of the store before it asks for its reservation.
+    others.block_on(agent.sign(pay(9, "first"))).unwrap();
+    let reserving = {
+        let signing = Arc::clone(&agent.signing);
+        late.spawn(async move { signing.sign(pay_as("settlement", None, "")).await })
+    };
+    // Until it waits for the store, which does nothing meanwhile: more turns than it has steps.
+    (0..64).for_each(|_| late.block_on(tokio::task::yield_now()));
+    let resumed = others.block_on(async {
+        let reserved = async {
+            while agent.store.reservations(&ReservationQuery::default(), 2).await.unwrap().len() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, reserved).await.unwrap();
+        agent.sign(pay_as("desk", None, "")).await.unwrap()
+    });
+    let (done, outcome) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || done.send(late.block_on(reserving).unwrap()));
+    let reserved = others.block_on(async { tokio::time::timeout(DEADLINE, outcome).await });
+    let reserved = reserved.unwrap().unwrap().unwrap();
+    assert_eq!(reserved, resumed);
+    assert_eq!(node.fake.asked(), 2, "each nonce once");
+    others.block_on(agent.end());
 }
 
 #[tokio::test(flavor = "multi_thread")]

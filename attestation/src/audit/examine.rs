@@ -3,7 +3,7 @@
 //! Pure: whoever calls reads the files. Read once from front to back, in the memory of one bundle and of the receipts
 //! that are out of order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use thiserror::Error;
 
@@ -23,7 +23,7 @@ use crate::{
 /// Flaws that are told apart; a log with more is no log.
 const FLAWS_MAX: usize = 64;
 
-/// Logs that one was begun in place of and that are told apart: each is a loss.
+/// Records of a known loss that are shown; more of them say nothing new.
 const BEGUN_MAX: usize = 64;
 
 /// Eras in one log: an era begins with each unlock, and this is one an hour for a hundred years.
@@ -55,7 +55,9 @@ pub struct LogExamination {
     /// Where records and tiles differ.
     differing: Vec<LogFlaw>,
     flaws: Vec<LogFlaw>,
-    /// Records that say that the log was begun in place of another.
+    /// Roots of logs that were lost, of which whoever asks knows.
+    lost: BTreeSet<TreeHash>,
+    /// Records that say that the log was begun in place of one of those.
     begun: Vec<(u64, String)>,
     /// Whether records were left out or put in, so that later ones are not where they were.
     shifted: bool,
@@ -74,8 +76,8 @@ pub struct LogFindings {
     pub flaws: Vec<LogFlaw>,
     /// The eras of which receipts are named.
     pub eras: Vec<EraFindings>,
-    /// Where the log says that it was begun in place of one that was lost, and of which: the record's index, and its
-    /// detail. What that one held is not in this one.
+    /// Where the log says that it was begun in place of one that is known to be lost: the record's index, and its
+    /// detail. What that one held is not in this one. The first 64; a loss that is not known is a flaw.
     pub begun: Vec<(u64, String)>,
 }
 
@@ -107,6 +109,7 @@ impl LogExamination {
             eras: BTreeMap::new(),
             differing: Vec::new(),
             flaws: Vec::new(),
+            lost: BTreeSet::new(),
             begun: Vec::new(),
             shifted: false,
             agreed: 0,
@@ -118,6 +121,11 @@ impl LogExamination {
     /// A receipt that was given, as a report says it.
     pub fn expect_receipt(&mut self, era: u64, sequence: u64, hash: ReceiptHash) {
         self.known = Some((era, sequence, hash));
+    }
+
+    /// A log with this root was lost, and whoever asks knows of it: this one may say that it was begun in its place.
+    pub fn know_lost(&mut self, root: TreeHash) {
+        self.lost.insert(root);
     }
 
     /// Takes the next bundle with the hashes of the tile beside it; `None` for a file that is not there. Gives the
@@ -235,8 +243,13 @@ impl LogExamination {
             Ok(record) => record,
             Err(source) => return self.flaw(LogFlaw::Record { index, source }),
         };
-        if record.kind == RecordKind::LogBegun && self.begun.len() < BEGUN_MAX {
-            self.begun.push((index, record.detail.clone().unwrap_or_default()));
+        if record.kind == RecordKind::LogBegun {
+            let detail = record.detail.clone().unwrap_or_default();
+            if !record.begun_in_place_of().is_some_and(|(_, root)| self.lost.contains(&root)) {
+                self.flaw(LogFlaw::Begun { index, detail });
+            } else if self.begun.len() < BEGUN_MAX {
+                self.begun.push((index, detail));
+            }
         }
         let Some(named) = record.receipt else { return };
         if !self.eras.contains_key(&named.era) && self.eras.len() == ERAS_MAX {
@@ -320,6 +333,11 @@ pub enum LogFlaw {
     /// A tile above is wrong or absent.
     #[error("the tile {path} is absent or holds other hashes than those that follow from the tiles below")]
     Tile { path: String },
+    /// A loss of which whoever asks has not said that they know of it.
+    #[error(
+        "record {index}: this log was begun {detail}, which was lost: what that one held is not here, and nobody said that its loss is known"
+    )]
+    Begun { index: u64, detail: String },
     /// More bytes than the log has records.
     #[error("{path} holds more than the log's records")]
     LeftOver { path: String },
@@ -360,6 +378,7 @@ impl LogFlaw {
             | Self::Inserted { index }
             | Self::Reordered { index }
             | Self::TileHash { index }
+            | Self::Begun { index, .. }
             | Self::ReceiptRepeated { index, .. }
             | Self::ReceiptHash { index, .. }
             | Self::ReceiptOther { index, .. } => Some(*index),

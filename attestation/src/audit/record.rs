@@ -212,6 +212,16 @@ impl Record {
         *self == Self::log_begun(self.time_ms, size, root)
     }
 
+    /// Of which log, by size and root, it says that it was lost and that this one begins in its place.
+    #[must_use]
+    pub fn begun_in_place_of(&self) -> Option<(u64, TreeHash)> {
+        let said = self.detail.as_deref()?.strip_prefix("in place of the log of ")?;
+        let (size, root) = said.split_once(" records with root ")?;
+        let (size, root) = (size.parse().ok()?, TreeHash::from_base64(root)?);
+        // One spelling, as of every record.
+        self.begins_after(size, &root).then_some((size, root))
+    }
+
     /// A record of which nothing else is known.
     #[must_use]
     pub fn new(time_ms: u64, kind: RecordKind) -> Self {

@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use clap::Subcommand;
 use sealstone_attestation::audit::{
-    Checkpoint, CheckpointError, Note, NoteError, NoteKey, Origin, VerifiedCheckpoint,
+    Checkpoint, CheckpointError, Note, NoteError, NoteKey, Origin, TreeHash, VerifiedCheckpoint,
 };
 use sealstone_attestation::{AuthorityDigest, HexBytes, Nonce, RequestDigest};
 
@@ -88,6 +88,15 @@ pub(super) struct VerifyArgs {
     /// Another checkpoint that the log must contain, such as one that you kept; may be repeated
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// The root of a log of this node that was lost, if you know of the loss: this log may say that it was begun in its
+    /// place; may be repeated
+    #[arg(long, value_name = "ROOT", value_parser = root)]
+    lost_log: Vec<TreeHash>,
+}
+
+/// A root as logs and checkpoints spell it.
+fn root(text: &str) -> Result<TreeHash, String> {
+    TreeHash::from_base64(text).ok_or_else(|| format!("expected 32 bytes in base64, found {text:?}"))
 }
 
 #[derive(Debug, clap::Args)]

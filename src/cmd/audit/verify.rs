@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use sealstone_attestation::audit::{
-    Checkpoint, EntryBundle, LogExamination, LogFile, LogFindings, NamedCheckpoint, Note, Origin, TILE_WIDTH,
-    Tile,
+    Checkpoint, EntryBundle, LogExamination, LogFile, LogFindings, LogFlaw, NamedCheckpoint, Note, Origin,
+    TILE_WIDTH, Tile,
 };
 use sealstone_attestation::{
     AuthorityDigest, Expectations, LogAnchor, Nonce, Purpose, Report, VerifiedManifest, VerifiedReport,
@@ -29,7 +29,7 @@ struct Anchor {
 }
 
 pub(super) fn run(args: VerifyArgs) -> Result<Answer, Failure> {
-    let VerifyArgs { dir, report, nonce, authority, key, checkpoint } = args;
+    let VerifyArgs { dir, report, nonce, authority, key, checkpoint, lost_log } = args;
     let anchor = match (report, nonce, authority) {
         (Some(file), Some(nonce), Some(authority)) => Some(appraised(&file, nonce, authority)?),
         _ => None,
@@ -55,6 +55,7 @@ pub(super) fn run(args: VerifyArgs) -> Result<Answer, Failure> {
     one_origin(&head.origin, &heads, anchor.as_ref())?;
 
     let mut examination = LogExamination::begin(head.size, heads);
+    lost_log.into_iter().for_each(|root| examination.know_lost(root));
     if let Some(Report { era, sequence: sequence @ 1.., receipt_head, .. }) =
         anchor.as_ref().map(|anchor| &anchor.report)
     {
@@ -200,6 +201,11 @@ fn answer(
     }
     for warning in &warnings {
         text.push_str(&format!("warning: {warning}\n"));
+    }
+    if flaws.iter().any(|flaw| matches!(flaw, LogFlaw::Begun { .. })) {
+        text.push_str(
+            "find what the lost log held; if its loss is accounted for, say so with --lost-log ROOT\n",
+        );
     }
     if complete {
         text.push_str(&format!("complete to size {size}, root {root}\n"));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use sealstone_agent::store::{AuditPlace, AuditQuery, AuditRow, CheckpointRow, StoreError};
+use sealstone_attestation::Algorithm;
 use sha2::{Digest, Sha256};
 
 use crate::support::*;
@@ -210,6 +211,7 @@ type Matches = Box<dyn Fn(&AuditRow) -> bool>;
 on_both! {
     async fn every_filter_finds_its_records_in_pages_of_either_order(place) {
         let store = place.node("node-1").await;
+        let key = *epoch(0, Algorithm::Es256).key_id.as_bytes();
         for number in 0..60_u64 {
             let of = |every: u64| number % every == 0;
             let row = AuditRow {
@@ -219,6 +221,8 @@ on_both! {
                 tenant: (!of(10)).then(|| if of(3) { "acme" } else { "beta" }.to_owned()),
                 sender: (!of(10)).then(|| if of(2) { "hot" } else { "cold" }.to_owned()),
                 client: Some(if of(7) { "uid:7" } else { "uid:0" }.to_owned()),
+                // The asset's in some records that are its own; a key that no asset has in others.
+                key_id: Some(if of(6) && !of(10) { key } else { [7; 32] }),
                 ..record("x")
             };
             store.append(row).await.unwrap();
@@ -235,6 +239,12 @@ on_both! {
             (AuditQuery { kind: is("locked"), ..any() }, Box::new(|_| false)),
             (AuditQuery { code: is("VELOCITY_EXCEEDED"), ..any() }, Box::new(|row| row.code.as_deref() == Some("VELOCITY_EXCEEDED"))),
             (AuditQuery { client: is("uid:7"), ..any() }, Box::new(|row| row.client.as_deref() == Some("uid:7"))),
+            (AuditQuery { key_id: Some(key), ..any() }, Box::new(move |row| row.key_id == Some(key))),
+            (AuditQuery { key_id: Some([7; 32]), ..any() }, Box::new(|row| row.key_id == Some([7; 32]))),
+            (
+                AuditQuery { key_id: Some(key), sender: is("cold"), ..any() },
+                Box::new(|_| false),
+            ),
             (AuditQuery { sender: is("hot"), ..any() }, Box::new(|row| row.sender.as_deref() == Some("hot"))),
             (AuditQuery { tenants: tenants(&["beta"]), ..any() }, Box::new(|row| row.tenant.as_deref() == Some("beta"))),
             (AuditQuery { tenants: tenants(&["acme", "beta"]), ..any() }, Box::new(|row| row.tenant.is_some())),

@@ -436,7 +436,7 @@ async fn an_agent_with_a_lesser_role_writes_and_may_change_nothing() {
     server.sql("keys", "CREATE ROLE agent LOGIN");
     let agent = server.url_of("agent", "keys");
     let refused = Store::open(&at(&agent), "node-1").await;
-    assert!(matches!(refused, Err(StoreError::Outdated { known: 3, found: 0 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::Outdated { known: 4, found: 0 })), "{refused:?}");
     Store::migrate(&at(&server.url()), "node-1").await.unwrap();
     // The grants are those of the documentation.
     let document =
@@ -486,7 +486,7 @@ async fn a_schema_of_another_program_or_a_newer_release_is_left_alone() {
     node(&server.url(), "node-1").await.close().await;
     server.sql("keys", "INSERT INTO sealstone.version VALUES (99)");
     let refused = Store::open(&at(&server.url()), "node-1").await;
-    assert!(matches!(refused, Err(StoreError::NewerVersion { known: 3, found: 99 })), "{refused:?}");
+    assert!(matches!(refused, Err(StoreError::NewerVersion { known: 4, found: 99 })), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

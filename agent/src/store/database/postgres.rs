@@ -336,8 +336,11 @@ impl Pool {
 const LOCK: i64 = 0x5345_414c_0000_0001;
 
 /// Each version's statements, from the one before it: the first is made from nothing.
-const MIGRATIONS: [(i64, &str); 2] =
-    [(2, include_str!("../schema/postgres_v2.sql")), (3, include_str!("../schema/postgres_v3.sql"))];
+const MIGRATIONS: [(i64, &str); 3] = [
+    (2, include_str!("../schema/postgres_v2.sql")),
+    (3, include_str!("../schema/postgres_v3.sql")),
+    (4, include_str!("../schema/postgres_v4.sql")),
+];
 
 /// The newest version.
 const VERSION: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;

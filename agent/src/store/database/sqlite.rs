@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../schema/sqlite_v1.sql"),
     include_str!("../schema/sqlite_v2.sql"),
     include_str!("../schema/sqlite_v3.sql"),
+    include_str!("../schema/sqlite_v4.sql"),
 ];
 
 /// Page cache of the writer, in KiB: the newest pages of each tree, which is where signatures land.

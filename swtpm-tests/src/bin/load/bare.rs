@@ -58,26 +58,12 @@ impl Bare {
         span: Duration,
         demands: &[Demand],
     ) -> Histogram<u64> {
-        let end = Instant::now() + span;
-        let tasks: Vec<_> = (0..depth)
-            .map(|_| {
-                let (this, demands) = (Arc::clone(self), demands.to_vec());
-                tokio::spawn(async move {
-                    let mut latencies = histogram();
-                    while Instant::now() < end {
-                        let began = Instant::now();
-                        this.one(&demands).await;
-                        latencies.record(micros(began.elapsed())).unwrap();
-                    }
-                    latencies
-                })
-            })
-            .collect();
-        let mut latencies = histogram();
-        for task in tasks {
-            latencies.add(task.await.unwrap()).unwrap();
-        }
-        latencies
+        let (this, demands) = (Arc::clone(self), Arc::<[Demand]>::from(demands));
+        keep_under_way(depth, span, move |_| {
+            let (this, demands) = (Arc::clone(&this), Arc::clone(&demands));
+            async move { this.one(&demands).await }
+        })
+        .await
     }
 
     async fn one(&self, demands: &[Demand]) {
@@ -126,34 +112,47 @@ impl Bare {
 
     /// Begins epochs of `depth` assets for `span`, each asset's one after the other; latencies in microseconds.
     pub(crate) async fn rotate(self: &Arc<Self>, depth: usize, span: Duration) -> Histogram<u64> {
-        let end = Instant::now() + span;
-        let tasks: Vec<_> = (0..depth)
-            .map(|asset| {
-                let this = Arc::clone(self);
-                tokio::spawn(async move {
-                    let mut latencies = histogram();
-                    while Instant::now() < end {
-                        let number = this.epochs[asset].fetch_add(1, Ordering::Relaxed);
-                        let began = Instant::now();
-                        assert!(
-                            this.store.begin_epoch(epoch(asset, number), record("rotated")).await.unwrap()
-                        );
-                        latencies.record(micros(began.elapsed())).unwrap();
-                    }
-                    latencies
-                })
-            })
-            .collect();
-        let mut latencies = histogram();
-        for task in tasks {
-            latencies.add(task.await.unwrap()).unwrap();
-        }
-        latencies
+        let this = Arc::clone(self);
+        keep_under_way(depth, span, move |asset| {
+            let this = Arc::clone(&this);
+            async move {
+                let number = this.epochs[asset].fetch_add(1, Ordering::Relaxed);
+                assert!(this.store.begin_epoch(epoch(asset, number), record("rotated")).await.unwrap());
+            }
+        })
+        .await
     }
 
     pub(crate) async fn close(&self) {
         self.store.close().await;
     }
+}
+
+/// Keeps as many calls under way for `span`, in each place one after the other; latencies in microseconds.
+async fn keep_under_way<F: Future<Output = ()> + Send + 'static>(
+    depth: usize,
+    span: Duration,
+    call: impl Fn(usize) -> F + Clone + Send + 'static,
+) -> Histogram<u64> {
+    let end = Instant::now() + span;
+    let in_place = |place: usize| {
+        let call = call.clone();
+        async move {
+            let mut latencies = histogram();
+            while Instant::now() < end {
+                let began = Instant::now();
+                call(place).await;
+                latencies.record(micros(began.elapsed())).unwrap();
+            }
+            latencies
+        }
+    };
+    let mut places: tokio::task::JoinSet<_> = (0..depth).map(in_place).collect();
+    let mut latencies = histogram();
+    while let Some(of_one) = places.join_next().await {
+        latencies.add(of_one.unwrap()).unwrap();
+    }
+    latencies
 }
 
 fn epoch(number: usize, epoch: u64) -> AssetEpoch {

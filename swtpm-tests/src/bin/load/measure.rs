@@ -1,4 +1,5 @@
-//! What a measurement says: rate, latencies, and what the node's processes took meanwhile.
+//! What a measurement says: rate, latencies, and what the node's processes took meanwhile. Rates suffer from whatever
+//! else the machine does; processor time and waits for each operation do much less.
 
 use std::fs;
 use std::time::Duration;
@@ -6,26 +7,31 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use sealstone_swtpm_tests::Node;
 
-/// Clock ticks of `/proc/PID/stat` in a second (`USER_HZ`, 100 on every Linux that runs this).
-const TICKS_PER_SECOND: f64 = 100.0;
-
-/// The node's processes and the processor time that they had taken when the watch began.
+/// The node's processes and what they had taken when the watch began.
 pub(crate) struct Processes {
     agent: u32,
     enclave: u32,
-    before: (u64, u64),
+    before: (Taken, Taken),
+}
+
+/// What a process took.
+#[derive(Clone, Copy, Default)]
+struct Taken {
+    /// Nanoseconds on a processor.
+    nanos: u64,
+    /// Times that a thread went to sleep: each is a hand-over or a wait for the disk.
+    sleeps: u64,
 }
 
 impl Processes {
     pub(crate) fn watch(node: &Node) -> Self {
         let (agent, enclave) = node.pids();
-        Self { agent, enclave, before: (ticks(agent), ticks(enclave)) }
+        Self { agent, enclave, before: (Taken::by(agent), Taken::by(enclave)) }
     }
 
     pub(crate) fn sample(&self, latencies: Histogram<u64>, span: Duration) -> Sample {
-        let share = |now: u64, before: u64| percent(now - before, span);
-        let (agent, enclave) =
-            (share(ticks(self.agent), self.before.0), share(ticks(self.enclave), self.before.1));
+        let agent = Taken::by(self.agent).since(self.before.0);
+        let enclave = Taken::by(self.enclave).since(self.before.1);
         Sample { latencies, span, agent, enclave }
     }
 
@@ -39,8 +45,8 @@ impl Processes {
 pub(crate) struct Sample {
     latencies: Histogram<u64>,
     span: Duration,
-    agent: f64,
-    enclave: f64,
+    agent: Taken,
+    enclave: Taken,
 }
 
 impl Sample {
@@ -48,14 +54,20 @@ impl Sample {
         let rate = rate(self.latencies.len(), self.span);
         let at = |quantile| self.latencies.value_at_quantile(quantile);
         println!(
-            "{name:<28}{rate:>9.0}{:>9.2}{:>10}{:>10}{:>10}   {:.0} % / {:.0} %",
+            "{name:<28}{rate:>9.0}{:>9.2}{:>10}{:>10}{:>10}   {}",
             rate / bare,
             at(0.5),
             at(0.99),
             at(0.999),
-            self.agent,
-            self.enclave
+            self.taken()
         );
+    }
+
+    /// For each operation: microseconds on a processor and sleeps, of the agent and of the enclave.
+    fn taken(&self) -> String {
+        let each = |number: u64| float(number) / float(self.latencies.len().max(1));
+        let of = |taken: Taken| format!("{:.0} us, {:.1}", each(taken.nanos) / 1000.0, each(taken.sleeps));
+        format!("{} / {}", of(self.agent), of(self.enclave))
     }
 }
 
@@ -69,7 +81,7 @@ pub(crate) struct Beside {
 impl Beside {
     pub(crate) fn heading(what: &str) {
         println!(
-            "{what:<28}{:>9}{:>9}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU agent/enclave",
+            "{what:<28}{:>9}{:>9}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU and sleeps of one: agent / enclave",
             "bare/s", "again/s", "whole/s", "ratio", "p50 us", "p99 us", "bare p50"
         );
     }
@@ -78,13 +90,12 @@ impl Beside {
         let (before, after) = (rate(self.before.len(), self.span), rate(self.after.len(), self.span));
         let reached = rate(whole.latencies.len(), self.span);
         println!(
-            "{name:<28}{before:>9.0}{after:>9.0}{reached:>9.0}{:>9.2}{:>10}{:>10}{:>10}   {:.0} % / {:.0} %",
+            "{name:<28}{before:>9.0}{after:>9.0}{reached:>9.0}{:>9.2}{:>10}{:>10}{:>10}   {}",
             reached / ((before + after) / 2.0),
             whole.latencies.value_at_quantile(0.5),
             whole.latencies.value_at_quantile(0.99),
             self.before.value_at_quantile(0.5),
-            whole.agent,
-            whole.enclave
+            whole.taken()
         );
     }
 }
@@ -101,22 +112,44 @@ pub(crate) fn micros(duration: Duration) -> u64 {
 
 /// Events per second.
 pub(crate) fn rate(count: u64, span: Duration) -> f64 {
-    f64::from(u32::try_from(count).unwrap()) / span.as_secs_f64()
+    float(count) / span.as_secs_f64()
 }
 
-fn percent(ticks: u64, span: Duration) -> f64 {
-    100.0 * f64::from(u32::try_from(ticks).unwrap()) / TICKS_PER_SECOND / span.as_secs_f64()
-}
+impl Taken {
+    /// By all threads that live.
+    fn by(pid: u32) -> Self {
+        let mut taken = Self::default();
+        for thread in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
+            let folder = thread.unwrap().path();
+            // A thread may have ended in between.
+            let Ok(times) = fs::read_to_string(folder.join("schedstat")) else { continue };
+            let Ok(status) = fs::read_to_string(folder.join("status")) else { continue };
+            taken.nanos += times.split(' ').next().unwrap().parse::<u64>().unwrap();
+            taken.sleeps += field(&status, "voluntary_ctxt_switches:");
+        }
+        taken
+    }
 
-/// User and system time, fields 14 and 15 of `/proc/PID/stat`, which are 12 and 13 behind the name.
-fn ticks(pid: u32) -> u64 {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    fn since(self, before: Self) -> Self {
+        Self {
+            nanos: self.nanos.saturating_sub(before.nanos),
+            sleeps: self.sleeps.saturating_sub(before.sleeps),
+        }
+    }
 }
 
 fn peak_kib(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    field(&status, "VmHWM:")
+}
+
+/// A number of `/proc/PID/status`.
+fn field(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+fn float(number: u64) -> f64 {
+    // Counts of one measurement are far below 2^53.
+    number as f64
 }

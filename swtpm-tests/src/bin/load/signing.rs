@@ -22,7 +22,7 @@ pub(crate) fn run(span: Duration) {
     let (direct, node) = (ready(), ready());
     let mut log = AuditLog::default();
     println!(
-        "{:<28}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU agent/enclave",
+        "{:<28}{:>9}{:>9}{:>10}{:>10}{:>10}   CPU and sleeps of one: agent / enclave",
         "", "req/s", "ratio", "p50 us", "p99 us", "p99.9 us"
     );
     for algorithm in Algorithm::ALL {

@@ -1,0 +1,4 @@
+-- Version 4: pages of the audit log by client. docs/schema.md says what each index is for; it, this file and
+-- postgres_v4.sql change together.
+
+CREATE INDEX audit_by_client ON audit (client, time_ms, node, idx);
