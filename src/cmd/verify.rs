@@ -112,7 +112,8 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
 
 /// The verdict as a page.
 fn page(basis: &Basis, judged: &Judged, trust: &str) -> String {
-    let Expectations { purpose: _, nonce, challenger, node, previous_clock: _, max_age } = &basis.expectations;
+    let Expectations { purpose: _, nonce, challenger, node, previous_clock: _, max_age } =
+        &basis.expectations;
     let asked = Asked {
         nonce: nonce.as_ref(),
         challenger: challenger.is_some(),
@@ -128,8 +129,8 @@ fn page(basis: &Basis, judged: &Judged, trust: &str) -> String {
 
 /// Where trust in the manifest starts, in words.
 fn trust(trusted: ManifestTrust, manifest: Option<&Path>) -> String {
-    let of = manifest
-        .map_or_else(|| "the manifest in the evidence".to_owned(), |path| path.display().to_string());
+    let of =
+        manifest.map_or_else(|| "the manifest in the evidence".to_owned(), |path| path.display().to_string());
     match trusted {
         ManifestTrust::Authority(authority) => format!("the authority {authority}, of {of}"),
         ManifestTrust::AsGiven => format!("{of}, taken as given"),

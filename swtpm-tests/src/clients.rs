@@ -1,4 +1,5 @@
-//! Independent clients: they make transactions and judge the signed ones (eth-account, solders), and read tokens (python-cwt).
+//! Independent clients: they make transactions and judge the signed ones (eth-account, solders), read tokens (python-cwt) and hold
+//! documents to their schemas (jsonschema-rs).
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -44,6 +45,15 @@ pub fn check(signed: &[Value]) -> Vec<Value> {
 #[must_use]
 pub fn tokens(cases: &[Value]) -> Vec<Value> {
     run("tokens.py", "read", cases)
+}
+
+/// What a client (jsonschema-rs) says of documents and their schemas; `swtpm-tests/clients/schemas.py` says what a case is.
+///
+/// # Panics
+/// When the clients are not installed, or a schema is none.
+#[must_use]
+pub fn schemas(cases: &[Value]) -> Vec<Value> {
+    run("schemas.py", "check", cases)
 }
 
 /// A program of the clients' environment.
