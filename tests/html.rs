@@ -5,12 +5,9 @@
 mod builder;
 mod support;
 
-use std::path::PathBuf;
-
 use builder::{LogBuilder, honest};
 use sealstone_attestation::event_log::{EventType, LogAlgorithm};
 use sealstone_attestation::{Base64Bytes, Evidence, PcrValues, Protection, Purpose};
-use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use support::evidence::{NONCE, evidence_with, requoted};
 use support::{Desk, FIRST, enrolment};
@@ -299,25 +296,4 @@ fn landmarks_headings_and_tables_can_be_heard() {
         let id = link.split('"').next().unwrap();
         assert_eq!(page.matches(&format!("id=\"{id}\"")).count(), 1, "{id}");
     }
-}
-
-/// Writes pages to look at, where the test of a browser writes its own.
-#[test]
-fn pages_to_look_at() {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/artefacts");
-    std::fs::create_dir_all(&folder).unwrap();
-    let audit = Audit::new();
-    std::fs::write(
-        folder.join("accepted.html"),
-        audit.page(&audit.evidence(&honest(&BANK), "node-1"), 0, ""),
-    )
-    .unwrap();
-    let mut log = honest(&BANK);
-    log.grub("kernel_cmdline: ", "/vmlinuz-6.13 init=/bin/sh");
-    std::fs::write(
-        folder.join("refused.html"),
-        audit.page(&audit.evidence(&log, "node-1"), 1, "--max-age 60"),
-    )
-    .unwrap();
-    let _ = json!({});
 }
