@@ -1,5 +1,6 @@
 //! The store's own work alone: the calls that a signature or a rotation makes of it, as many under way, without HTTP,
-//! policy and enclave.
+//! policy and enclave. Either as the node makes them, those that wait together in one transaction, or as a script of the
+//! same SQL would, each in a transaction of its own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use sealstone_attestation::{
 use sealstone_policy::engine::Demand;
 use sealstone_wire::{Epoch, PathText};
 use sha2::{Digest, Sha256};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::measure::{histogram, micros};
 
@@ -32,12 +34,24 @@ const PUBLIC_KEY: [u8; 33] = [
     0x77, 0x03, 0x7d, 0x81, 0x2d, 0xeb, 0x33, 0xa0, 0xf4, 0xa1, 0x39, 0x45, 0xd8, 0x98, 0xc2, 0x96,
 ];
 
+/// How calls that are under way at once are committed.
+#[derive(Clone, Copy)]
+pub(crate) enum Commits {
+    /// Each by itself. Those of one sender take one another's locks (its row, then the audit log), so that they come one after the
+    /// other however many connections there are.
+    Apart,
+    /// As the node does it: whatever waits goes into one.
+    Together,
+}
+
 /// A store with assets, in an era.
 pub(crate) struct Bare {
     store: Store,
     /// Nonces, sequences and epochs are spent for good, so they go on from one measurement to the next.
     next: AtomicU64,
     epochs: Vec<AtomicU64>,
+    /// Held by the one call of the store that is under way, where calls are committed apart.
+    turn: Mutex<()>,
 }
 
 impl Bare {
@@ -48,12 +62,13 @@ impl Bare {
             assert!(store.begin_epoch(epoch(asset, 0), record("asset_created")).await.unwrap());
         }
         let epochs = (0..assets).map(|_| AtomicU64::new(1)).collect();
-        Arc::new(Self { store, next: AtomicU64::new(1), epochs })
+        Arc::new(Self { store, next: AtomicU64::new(1), epochs, turn: Mutex::new(()) })
     }
 
     /// Keeps `depth` signatures under way for `span`; latencies in microseconds.
     pub(crate) async fn sign(
         self: &Arc<Self>,
+        commits: Commits,
         depth: usize,
         span: Duration,
         demands: &[Demand],
@@ -61,12 +76,19 @@ impl Bare {
         let (this, demands) = (Arc::clone(self), Arc::<[Demand]>::from(demands));
         keep_under_way(depth, span, move |_| {
             let (this, demands) = (Arc::clone(&this), Arc::clone(&demands));
-            async move { this.one(&demands).await }
+            async move { this.one(commits, &demands).await }
         })
         .await
     }
 
-    async fn one(&self, demands: &[Demand]) {
+    async fn turn(&self, commits: Commits) -> Option<MutexGuard<'_, ()>> {
+        match commits {
+            Commits::Apart => Some(self.turn.lock().await),
+            Commits::Together => None,
+        }
+    }
+
+    async fn one(&self, commits: Commits, demands: &[Demand]) {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let request = RequestDigest::of(&number.to_be_bytes());
         let reserve = Reserve {
@@ -81,9 +103,11 @@ impl Bare {
             now_ms: now_ms(),
             refusal: record("refused").into(),
         };
+        let turn = self.turn(commits).await;
         let Reserved::Fresh { id } = self.store.reserve(reserve).await.unwrap() else {
             panic!("the nonce is new")
         };
+        drop(turn);
         let receipt = Receipt {
             sequence: number,
             era: ERA,
@@ -107,16 +131,23 @@ impl Bare {
             attested_until: now(),
             audit,
         };
+        let _turn = self.turn(commits).await;
         self.store.answer(answer).await.unwrap();
     }
 
     /// Begins epochs of `depth` assets for `span`, each asset's one after the other; latencies in microseconds.
-    pub(crate) async fn rotate(self: &Arc<Self>, depth: usize, span: Duration) -> Histogram<u64> {
+    pub(crate) async fn rotate(
+        self: &Arc<Self>,
+        commits: Commits,
+        depth: usize,
+        span: Duration,
+    ) -> Histogram<u64> {
         let this = Arc::clone(self);
         keep_under_way(depth, span, move |asset| {
             let this = Arc::clone(&this);
             async move {
                 let number = this.epochs[asset].fetch_add(1, Ordering::Relaxed);
+                let _turn = this.turn(commits).await;
                 assert!(this.store.begin_epoch(epoch(asset, number), record("rotated")).await.unwrap());
             }
         })

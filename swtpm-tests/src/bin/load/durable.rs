@@ -9,8 +9,8 @@ use sealstone_swtpm_tests::node::{POLICY, sign_body};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::bare::Bare;
-use crate::measure::{Beside, Processes};
+use crate::bare::{Bare, Commits};
+use crate::measure::{Beside, EXPLANATION, Processes};
 use crate::place::Place;
 use crate::primitive::MESSAGE;
 use crate::{DEPTHS, http};
@@ -40,10 +40,7 @@ velocity = [{ over = "1h", count = 1000000000 }]
 /// Measures each policy on each database.
 pub(crate) fn run(span: Duration) {
     let runtime = Runtime::new().unwrap();
-    println!(
-        "durable signatures, {} s each; bare: the store's own work for them; target: 0.7 of it\n",
-        span.as_secs()
-    );
+    println!("durable signatures, {} s each\n{EXPLANATION}\n", span.as_secs());
     for (policy, text) in [("permissive", POLICY), ("two windows", LIMITS)] {
         for place in Place::both() {
             let node = place.node(text);
@@ -52,16 +49,16 @@ pub(crate) fn run(span: Duration) {
             let bare = runtime.block_on(Bare::open(&place.store("bare"), 1));
             Beside::heading(&format!("{}, {policy}", place.name()));
             for depth in DEPTHS {
-                // The bare store before and after, because machines are noisy; the ratio is to their mean.
-                let before = runtime.block_on(bare.sign(depth, span, &demands));
+                let sql = runtime.block_on(bare.sign(Commits::Apart, depth, span, &demands));
+                let before = runtime.block_on(bare.sign(Commits::Together, depth, span, &demands));
                 let processes = Processes::watch(&node);
                 let whole = http::drive(&node.socket(), depth, span, &|nonce| match text {
                     LIMITS => transfer(nonce),
                     _ => sign_body(ALGORITHM, nonce, &MESSAGE),
                 });
                 let whole = processes.sample(whole, span);
-                let after = runtime.block_on(bare.sign(depth, span, &demands));
-                Beside { before, after, span }.print(&format!("depth {depth}"), &whole);
+                let after = runtime.block_on(bare.sign(Commits::Together, depth, span, &demands));
+                Beside { sql, before, after, span }.print(&format!("depth {depth}"), &whole);
             }
             runtime.block_on(bare.close());
             println!();

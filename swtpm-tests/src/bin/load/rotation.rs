@@ -11,18 +11,15 @@ use sealstone_swtpm_tests::node::POLICY;
 use tokio::runtime::Runtime;
 
 use crate::DEPTHS;
-use crate::bare::Bare;
+use crate::bare::{Bare, Commits};
 use crate::http::post;
-use crate::measure::{Beside, Processes, histogram, micros};
+use crate::measure::{Beside, EXPLANATION, Processes, histogram, micros};
 use crate::place::Place;
 
 /// Measures each database.
 pub(crate) fn run(span: Duration) {
     let runtime = Runtime::new().unwrap();
-    println!(
-        "rotations, {} s each; bare: the store's own work for them; target: 0.7 of it\n",
-        span.as_secs()
-    );
+    println!("rotations, {} s each\n{EXPLANATION}\n", span.as_secs());
     for place in Place::both() {
         let node = place.node(POLICY);
         let most = *DEPTHS.iter().max().unwrap();
@@ -32,11 +29,12 @@ pub(crate) fn run(span: Duration) {
         let bare = runtime.block_on(Bare::open(&place.store("bare"), most));
         Beside::heading(place.name());
         for depth in DEPTHS {
-            let before = runtime.block_on(bare.rotate(depth, span));
+            let sql = runtime.block_on(bare.rotate(Commits::Apart, depth, span));
+            let before = runtime.block_on(bare.rotate(Commits::Together, depth, span));
             let processes = Processes::watch(&node);
             let whole = processes.sample(drive(&node, depth, span), span);
-            let after = runtime.block_on(bare.rotate(depth, span));
-            Beside { before, after, span }.print(&format!("depth {depth}"), &whole);
+            let after = runtime.block_on(bare.rotate(Commits::Together, depth, span));
+            Beside { sql, before, after, span }.print(&format!("depth {depth}"), &whole);
         }
         runtime.block_on(bare.close());
         println!();
