@@ -155,6 +155,9 @@ fn a_record_that_contradicts_itself_is_refused_even_from_the_auditor() {
     refused(&|json| json["verdict"]["accepted"] = false.into(), &contradiction);
     refused(&|json| json["verdict"]["checks"][3]["result"] = "failed".into(), &contradiction);
     refused(&|json| json["verdict"]["checks"] = serde_json::json!([]), &contradiction);
+    // Better, or other, than its checks.
+    refused(&|json| json["verdict"]["levels"]["code_measured"]["result"] = "passed".into(), &contradiction);
+    refused(&|json| json["verdict"]["levels"]["fresh"]["result"] = "not_shown".into(), &contradiction);
     refused(
         &|json| {
             json["verdict"]["accepted"] = false.into();

@@ -191,20 +191,20 @@ impl Signing {
     }
 
     /// From the reservation to the recorded answer.
-    async fn have_signed(&self, command: SignCommand, mut held: Held, attested: &Attested) -> Outcome {
+    async fn have_signed(&self, command: SignCommand, held: Held, attested: &Attested) -> Outcome {
         if !held.fresh {
             self.resumed.fetch_add(1, Ordering::SeqCst);
         }
-        // Since this request made the reservation, another may have been given it, and been faster.
-        held.fresh &= self.resumed.load(Ordering::SeqCst) == held.resumed;
-        if !held.fresh {
-            // Whoever signed it may have ended since this request was given the same reservation.
+        // Even since this request made the reservation, another may have been given it, and been faster.
+        if !held.fresh || self.resumed.load(Ordering::SeqCst) != held.resumed {
             match self.store.standing(&command.nonce, &command.request).await? {
                 Some(Reserved::Answered(recorded)) => {
                     return Ok(Arc::new(answer(&command, &recorded, attested.settled.unfunded)));
                 }
-                Some(Reserved::Voided) => return Err(voided(&command.nonce)),
-                _ => {}
+                Some(Reserved::NonceUsed) => return Err(nonce_used(&command.nonce)),
+                // Where nothing stands, it was voided and its nonce given free.
+                Some(Reserved::Voided) | None => return Err(voided(&command.nonce)),
+                Some(_) => {}
             }
         }
         let (request, expected, command) = match self.compose(command, held.key, &attested.settled).await {

@@ -82,6 +82,30 @@ impl Level {
     }
 }
 
+impl LevelResult {
+    /// What checks say of each level, in the order of [`Level::ALL`]: each by its own, except that on what is not authentic
+    /// nothing passes, as under a forged signature.
+    pub(crate) fn of_checks(checks: impl Iterator<Item = (Level, Outcome)> + Clone) -> [Self; 4] {
+        let authentic = Self::alone(Level::Authentic, checks.clone());
+        Level::ALL.map(|level| match Self::alone(level, checks.clone()) {
+            Self::Passed => authentic,
+            other => other,
+        })
+    }
+
+    /// What a level's own checks say of it.
+    fn alone(level: Level, checks: impl Iterator<Item = (Level, Outcome)> + Clone) -> Self {
+        let mut outcomes = checks.filter(|(of, _)| *of == level).map(|(_, outcome)| outcome);
+        if outcomes.clone().any(|outcome| outcome == Outcome::Failed) {
+            Self::Failed
+        } else if outcomes.any(|outcome| outcome == Outcome::Passed) {
+            Self::Passed
+        } else {
+            Self::NotShown
+        }
+    }
+}
+
 impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -89,26 +113,23 @@ impl fmt::Display for Level {
 }
 
 impl Levels {
-    /// Judges each level by its own checks. Only what is authentic can show anything else: under a forged signature no
-    /// other level passes.
+    /// Judges each level, with the reasons.
     pub(crate) fn judge(checks: &[Check]) -> Self {
-        let authentic = judge_alone(Level::Authentic, checks);
+        let outcomes = || checks.iter().map(|check| (check.level, check.result));
+        let judged = LevelResult::of_checks(outcomes());
         Self(Level::ALL.map(|level| {
-            let alone = judge_alone(level, checks);
-            if alone.result != LevelResult::Passed || level == Level::Authentic {
-                return alone;
-            }
-            match authentic.result {
-                LevelResult::Passed => alone,
-                LevelResult::Failed => LevelFinding {
-                    result: LevelResult::Failed,
-                    detail: format!("not reached: not authentic, {}", authentic.detail),
-                },
-                LevelResult::NotShown => LevelFinding {
-                    result: LevelResult::NotShown,
-                    detail: "nothing shows that this is authentic".to_owned(),
-                },
-            }
+            let (alone, result) = (LevelResult::alone(level, outcomes()), judged[level as usize]);
+            let detail = match (alone, result) {
+                (LevelResult::Passed, LevelResult::Failed) => {
+                    let why = detail_of(Level::Authentic, LevelResult::Failed, checks);
+                    format!("not reached: not authentic, {why}")
+                }
+                (LevelResult::Passed, LevelResult::NotShown) => {
+                    "nothing shows that this is authentic".to_owned()
+                }
+                _ => detail_of(level, alone, checks),
+            };
+            LevelFinding { result, detail }
         }))
     }
 
@@ -134,26 +155,23 @@ impl Serialize for Levels {
     }
 }
 
-fn judge_alone(level: Level, checks: &[Check]) -> LevelFinding {
+/// The reason for what a level's own checks say.
+fn detail_of(level: Level, result: LevelResult, checks: &[Check]) -> String {
     let of_level = || checks.iter().filter(|check| check.level == level);
     let reason = |check: &Check| format!("{}: {}", check.name, check.detail);
-    if let Some(failed) = of_level().find(|check| check.result == Outcome::Failed) {
-        return LevelFinding { result: LevelResult::Failed, detail: reason(failed) };
+    match result {
+        LevelResult::Failed => {
+            of_level().find(|check| check.result == Outcome::Failed).map_or_else(String::new, reason)
+        }
+        LevelResult::NotShown => of_level().next().map_or_else(|| level.gap().to_owned(), reason),
+        LevelResult::Passed => {
+            let passed = || of_level().filter(|check| check.result == Outcome::Passed);
+            let mut heads = level.heads().iter();
+            let head = heads.find_map(|name| passed().find(|check| check.name == *name));
+            let count = format!("{} checks passed", passed().count());
+            head.map_or(count.clone(), |head| format!("{count}; {}", reason(head)))
+        }
     }
-    let passed = of_level().filter(|check| check.result == Outcome::Passed).count();
-    if passed == 0 {
-        let detail = of_level().next().map_or_else(|| level.gap().to_owned(), reason);
-        return LevelFinding { result: LevelResult::NotShown, detail };
-    }
-    let head = level
-        .heads()
-        .iter()
-        .find_map(|name| of_level().find(|check| check.name == *name && check.result == Outcome::Passed));
-    let detail = match head {
-        Some(head) => format!("{passed} checks passed; {}", reason(head)),
-        None => format!("{passed} checks passed"),
-    };
-    LevelFinding { result: LevelResult::Passed, detail }
 }
 
 #[cfg(test)]

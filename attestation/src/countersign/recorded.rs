@@ -47,15 +47,15 @@ pub struct RecordedCheck {
 }
 
 impl RecordedVerdict {
-    /// Whether it agrees with itself: accepted only if there are checks of which none failed, with every level named, and with
-    /// a log only if it was accepted.
+    /// Whether it agrees with itself: accepted only if there are checks of which none failed, each level as its checks say, and
+    /// with a log only if it was accepted.
     pub(super) fn is_consistent(&self) -> bool {
         let failed = self.checks.iter().any(|check| check.result == Outcome::Failed);
-        let levels = Level::ALL.iter().all(|level| {
-            let of_level = |check: &&RecordedCheck| check.level == *level;
-            let failed = self.checks.iter().filter(of_level).any(|check| check.result == Outcome::Failed);
-            self.levels.get(level.name()).is_some_and(|found| !failed || found.result == LevelResult::Failed)
-        });
+        let results = LevelResult::of_checks(self.checks.iter().map(|check| (check.level, check.result)));
+        let levels = Level::ALL
+            .into_iter()
+            .zip(results)
+            .all(|(level, result)| self.levels.get(level.name()).is_some_and(|found| found.result == result));
         self.accepted == (!self.checks.is_empty() && !failed)
             && self.levels.len() == Level::ALL.len()
             && levels

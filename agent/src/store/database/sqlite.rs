@@ -233,6 +233,11 @@ async fn migrate(connection: &mut SqliteConnection, migrations: &[&'static str])
         Ok(done) if done <= migrations.len() => done,
         _ => return Err(StoreError::NewerVersion { known, found }),
     };
+    if done == migrations.len() {
+        return Ok(());
+    }
+    // An index over a long log is sorted in a file, where its size is no matter.
+    sqlx::raw_sql("PRAGMA temp_store = FILE").execute(&mut *connection).await?;
     for (version, statements) in (1..=known).zip(migrations).skip(done) {
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         sqlx::raw_sql(*statements).execute(&mut *transaction).await?;
@@ -240,6 +245,7 @@ async fn migrate(connection: &mut SqliteConnection, migrations: &[&'static str])
         sqlx::raw_sql(sqlx::AssertSqlSafe(stamp)).execute(&mut *transaction).await?;
         transaction.commit().await?;
     }
+    sqlx::raw_sql("PRAGMA temp_store = MEMORY").execute(&mut *connection).await?;
     Ok(())
 }
 
