@@ -42,7 +42,12 @@ fn asset(name: &str, binding: &Value) -> Value {
 /// An asset bound to each state of `v2`, in `assets.json`.
 fn with_assets(desk: &Desk) {
     let assets = [asset("old", &binding(desk, "v2", "boot-0")), asset("new", &binding(desk, "v2", "boot-1"))];
-    desk.write("assets.json", json!({"assets": assets}).to_string());
+    desk.write("assets.json", whole(&assets).to_string());
+}
+
+/// What `asset list --json` prints of them, if it leaves out none.
+fn whole(assets: &[Value]) -> Value {
+    json!({"assets": assets, "covers": {"every_tenant": true, "every_age": true, "from_start": true}})
 }
 
 fn names(of: &Value) -> Vec<&str> {
@@ -130,12 +135,9 @@ fn an_asset_of_a_binding_that_nobody_knows_is_stranded_and_a_retired_one_is_not(
     propose(&desk, "v2", "v3", "--set-session-ttl 60");
     let mut retired = asset("retired", &json!("ab".repeat(32)));
     retired["retired_at"] = "2026-11-21T04:00:00Z".into();
-    desk.write("assets.json", json!({"assets": [retired]}).to_string());
+    desk.write("assets.json", whole(std::slice::from_ref(&retired)).to_string());
     assert_eq!(desk.done(PLAN)["assets"]["retired"], 1);
-    desk.write(
-        "assets.json",
-        json!({"assets": [retired, asset("lost", &json!("ab".repeat(32)))]}).to_string(),
-    );
+    desk.write("assets.json", whole(&[retired, asset("lost", &json!("ab".repeat(32)))]).to_string());
     let outcome = desk.run(PLAN);
     assert_eq!((outcome.exit, names(&outcome.json["assets"]["stranded"])), (1, vec!["lost"]));
     assert_eq!(outcome.json["assets"]["stranded"][0]["bound_to"], Value::Null);
@@ -166,7 +168,7 @@ fn a_state_that_leaves_the_seal_and_assets_without_permission_are_told() {
     skeleton["permissions"] = json!([]);
     desk.write("node/manifest.json", skeleton.to_string());
     desk.done("manifest propose --draft node/manifest.json --node node-1 --state boot-0 --enrolment boot-0.json -o w1");
-    desk.write("assets.json", json!({"assets": [asset("old", &binding(&desk, "w1", "boot-0"))]}).to_string());
+    desk.write("assets.json", whole(&[asset("old", &binding(&desk, "w1", "boot-0"))]).to_string());
     let plan = desk.done("manifest plan w1 --assets assets.json");
     assert_eq!(names(&plan["assets"]["not_permitted"]), ["old"]);
 }
@@ -183,14 +185,48 @@ fn what_cannot_be_planned_is_refused() {
     desk.fails("manifest plan v3 --agent", 2, "NO_SOCKET");
     desk.write("bad", "{}");
     desk.fails("manifest plan v3 --assets bad", 2, "ASSETS");
-    // A page is not the whole list.
-    let next = json!({"after_tenant": "acme", "after_asset": "old"});
-    desk.write("bad", json!({"assets": [], "next": next}).to_string());
-    desk.fails("manifest plan v3 --assets bad", 2, "ASSETS");
 }
 
-/// Answers with the manifest in force and with assets in pages of one.
-fn agent(desk: &Desk, manifest: Vec<u8>, assets: Vec<Value>) {
+#[test]
+fn a_list_that_leaves_out_any_asset_is_refused() {
+    let desk = desk();
+    propose(&desk, "v2", "v3", "--set-session-ttl 60");
+    let whole = whole(&[asset("new", &binding(&desk, "v2", "boot-1"))]);
+    let refused = |list: &Value, found: &str| {
+        desk.write("part", list.to_string());
+        let outcome = desk.fails("manifest plan v3 --current v2 --assets part", 2, "ASSETS");
+        let detail = outcome.detail();
+        assert!(detail.starts_with("expected every asset of the node in "), "{detail}");
+        assert!(detail.ends_with(&format!("part, found {found}")), "{detail}");
+    };
+    for (what, found) in [
+        ("every_tenant", "a list of 1: those of some tenants only"),
+        ("every_age", "a list of 1: those of some age only"),
+        ("from_start", "a list of 1: a page that does not begin with the first asset"),
+    ] {
+        let mut part = whole.clone();
+        part["covers"][what] = false.into();
+        refused(&part, found);
+    }
+    let mut part = whole.clone();
+    part["next"] = json!({"after_tenant": "acme", "after_asset": "new"});
+    refused(&part, "a list of 1: a page that says that more follow");
+    // What does not say what it covers covers nothing.
+    for broken in ["covers", "every_tenant", "every_age", "from_start"] {
+        let mut part = whole.clone();
+        let of = if broken == "covers" { &mut part } else { &mut part["covers"] };
+        of.as_object_mut().unwrap().remove(broken);
+        desk.write("part", part.to_string());
+        let outcome = desk.fails("manifest plan v3 --current v2 --assets part", 2, "ASSETS");
+        let missing = format!("missing field `{broken}`");
+        assert!(outcome.detail().contains(&missing), "{}", outcome.detail());
+    }
+    desk.write("part", whole.to_string());
+    desk.done("manifest plan v3 --current v2 --assets part");
+}
+
+/// Answers with the manifest in force and with assets in pages of one; each page says which tenants it has.
+fn agent(desk: &Desk, manifest: Vec<u8>, assets: Vec<(Value, bool)>) {
     let listener = UnixListener::bind(desk.at("agent.sock")).unwrap();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
@@ -199,7 +235,7 @@ fn agent(desk: &Desk, manifest: Vec<u8>, assets: Vec<Value>) {
     });
 }
 
-fn serve(mut stream: UnixStream, manifest: &[u8], assets: &[Value]) {
+fn serve(mut stream: UnixStream, manifest: &[u8], assets: &[(Value, bool)]) {
     let mut reader = BufReader::new(stream.try_clone().unwrap());
     let mut asked = String::new();
     reader.read_line(&mut asked).unwrap();
@@ -210,12 +246,14 @@ fn serve(mut stream: UnixStream, manifest: &[u8], assets: &[Value]) {
     let body = if asked.contains("/v1/manifest") {
         manifest.to_vec()
     } else {
-        let after = assets
-            .iter()
-            .position(|asset| asked.contains(&format!("after_asset={} ", asset["asset"].as_str().unwrap())));
+        let after = assets.iter().position(|(asset, _)| {
+            asked.contains(&format!("after_asset={} ", asset["asset"].as_str().unwrap()))
+        });
         let index = after.map_or(0, |after| after + 1);
-        let page = &assets[index];
-        let mut list = json!({"assets": [page]});
+        let (page, every_tenant) = &assets[index];
+        let mut list = whole(std::slice::from_ref(page));
+        list["covers"]["every_tenant"] = (*every_tenant).into();
+        list["covers"]["from_start"] = (index == 0).into();
         if index + 1 < assets.len() {
             list["next"] = json!({"after_tenant": page["tenant"], "after_asset": page["asset"]});
         }
@@ -230,10 +268,45 @@ fn the_agents_manifest_and_every_page_of_its_assets_are_looked_at() {
     let desk = desk();
     propose(&desk, "v2", "v3", "--retire boot-0");
     let old = binding(&desk, "v2", "boot-0");
-    let assets = ["a", "b", "c"].map(|name| asset(name, &old)).to_vec();
+    let assets = ["a", "b", "c"].map(|name| (asset(name, &old), true)).to_vec();
     agent(&desk, desk.read("v2"), assets);
     let outcome = desk.run("manifest plan v3 --agent");
     assert_eq!((outcome.exit, names(&outcome.json["assets"]["stranded"])), (1, vec!["a", "b", "c"]));
     assert_eq!(outcome.json["current"]["version"], 2);
     assert_eq!(outcome.stderr, "read 1 assets\nread 2 assets\nread 3 assets\n");
+}
+
+#[test]
+fn an_agent_that_shows_some_tenants_only_is_refused_and_its_list_says_so() {
+    for tenants in [[false, false], [true, false], [false, true]] {
+        let desk = desk();
+        propose(&desk, "v2", "v3", "--set-session-ttl 60");
+        let new = binding(&desk, "v2", "boot-1");
+        let pages = ["a", "b"].into_iter().zip(tenants);
+        agent(&desk, desk.read("v2"), pages.map(|(name, every)| (asset(name, &new), every)).collect());
+        let outcome = desk.fails("manifest plan v3 --agent", 2, "ASSETS");
+        assert_eq!(
+            outcome.detail(),
+            "expected every asset of the node, found a list of 2: those of some tenants only"
+        );
+        let list = desk.done("asset list");
+        assert_eq!(list["covers"], json!({"every_tenant": false, "every_age": true, "from_start": true}));
+        desk.write("assets.json", list.to_string());
+        desk.fails(PLAN, 2, "ASSETS");
+        // The last page alone.
+        let list = desk.done("asset list --limit 1 --after-tenant acme --after-asset a");
+        assert_eq!((&list["covers"]["from_start"], list.get("next")), (&json!(false), None));
+        desk.write("assets.json", list.to_string());
+        desk.fails(PLAN, 2, "ASSETS");
+    }
+}
+
+#[test]
+fn all_pages_that_the_agent_listed_are_whole() {
+    let desk = desk();
+    propose(&desk, "v2", "v3", "--set-session-ttl 60");
+    let new = binding(&desk, "v2", "boot-1");
+    agent(&desk, desk.read("v2"), ["a", "b"].map(|name| (asset(name, &new), true)).to_vec());
+    desk.write("assets.json", desk.done("asset list").to_string());
+    assert_eq!(desk.done(PLAN)["assets"]["read"], 2);
 }
