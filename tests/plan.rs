@@ -6,7 +6,7 @@ mod support;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use sealstone_attestation::{Algorithm, PublicKey};
+use sealstone_attestation::{Algorithm, Envelope, PublicKey};
 use serde_json::{Value, json};
 use support::{Desk, enrolment};
 
@@ -138,9 +138,136 @@ fn an_asset_of_a_binding_that_nobody_knows_is_stranded_and_a_retired_one_is_not(
     desk.write("assets.json", whole(std::slice::from_ref(&retired)).to_string());
     assert_eq!(desk.done(PLAN)["assets"]["retired"], 1);
     desk.write("assets.json", whole(&[retired, asset("lost", &json!("ab".repeat(32)))]).to_string());
-    let outcome = desk.run(PLAN);
+    // With nothing to compare it with, it could have been usable.
+    let outcome = desk.run("manifest plan v3 --assets assets.json");
     assert_eq!((outcome.exit, names(&outcome.json["assets"]["stranded"])), (1, vec!["lost"]));
     assert_eq!(outcome.json["assets"]["stranded"][0]["bound_to"], Value::Null);
+}
+
+#[test]
+fn what_is_unusable_already_is_listed_and_does_not_count() {
+    let desk = desk();
+    propose(&desk, "v2", "v3", "--retire boot-0");
+    let (old, lost) = (binding(&desk, "v2", "boot-0"), json!("ab".repeat(32)));
+    desk.write("assets.json", whole(&[asset("lost", &lost)]).to_string());
+    let plan = desk.done(PLAN);
+    assert_eq!((names(&plan["assets"]["unusable_already"]), &plan["strands"]), (vec!["lost"], &json!(false)));
+    assert_eq!((names(&plan["assets"]["stranded"]), &plan["actions"]), (vec![], &json!([])));
+    // Beside it, one that the manifest strands.
+    desk.write("assets.json", whole(&[asset("lost", &lost), asset("old", &old)]).to_string());
+    let outcome = desk.run(PLAN);
+    assert_eq!((outcome.exit, names(&outcome.json["assets"]["stranded"])), (1, vec!["old"]));
+    assert_eq!(names(&outcome.json["assets"]["unusable_already"]), ["lost"]);
+    // After that, it is one of them.
+    propose(&desk, "v3", "v4", "--set-session-ttl 60");
+    let plan = desk.done("manifest plan v4 --current v3 --assets assets.json");
+    assert_eq!(names(&plan["assets"]["unusable_already"]), ["lost", "old"]);
+    // No permission is taken from what cannot sign.
+    permit(&desk, "v4", json!([]));
+    let plan = desk.done("manifest plan v4 --current v3 --assets assets.json");
+    assert_eq!((names(&plan["assets"]["permission_lost"]), &plan["forbids"]), (vec![], &json!(false)));
+    assert_eq!(plan["assets"]["unusable_already"][1]["no_longer_permitted"], json!(["message"]));
+    assert_eq!(names(&plan["assets"]["not_permitted"]), ["lost", "old"]);
+}
+
+/// The permissions of a manifest instead of its own.
+fn permit(desk: &Desk, manifest: &str, permissions: Value) {
+    let mut envelope = Envelope::parse(&desk.read(manifest)).unwrap();
+    let mut payload: Value = serde_json::from_slice(&envelope.payload).unwrap();
+    payload["permissions"] = permissions;
+    envelope.payload = serde_json::to_vec(&payload).unwrap();
+    std::fs::remove_file(desk.at(manifest)).unwrap();
+    desk.write(manifest, envelope.to_json());
+}
+
+/// Lets `assets` of everybody sign `kinds` with these algorithms.
+fn permission(assets: &str, algorithms: &[&str], kinds: &[&str]) -> Value {
+    json!({"tenant": "*", "asset": assets, "algorithms": algorithms, "sign": kinds})
+}
+
+const BOTH: [&str; 2] = ["message", "digest"];
+
+#[test]
+fn each_kind_of_payload_that_is_no_longer_permitted_is_told_and_counts() {
+    let desk = desk();
+    let every = ["ES256", "EdDSA"];
+    permit(&desk, "v2", json!([permission("*", &every, &BOTH)]));
+    let new = binding(&desk, "v2", "boot-1");
+    let (mut hot, cold) = (asset("hot", &new), asset("cold", &new));
+    hot["algorithm"] = "ES256".into();
+    desk.write("assets.json", whole(&[hot, cold]).to_string());
+    propose(&desk, "v2", "v3", "--set-session-ttl 60");
+    let (hot, cold) = ("hot", "cold");
+    for (permissions, lost, none_left) in [
+        (json!([permission("*", &every, &BOTH)]), vec![], vec![]),
+        // The same said otherwise.
+        (
+            json!([permission(hot, &every, &["digest"]), permission("*", &every, &["message"])]),
+            vec![],
+            vec![],
+        ),
+        // Ed25519 never signs a digest: it loses nothing.
+        (json!([permission("*", &every, &["message"])]), vec![(hot, json!(["digest"]))], vec![]),
+        (
+            json!([permission("*", &every, &["digest"])]),
+            vec![(hot, json!(["message"])), (cold, json!(["message"]))],
+            vec![cold],
+        ),
+        (json!([permission(hot, &every, &BOTH)]), vec![(cold, json!(["message"]))], vec![cold]),
+        (json!([permission("*", &["EdDSA"], &BOTH)]), vec![(hot, json!(BOTH))], vec![hot]),
+        (json!([]), vec![(hot, json!(BOTH)), (cold, json!(["message"]))], vec![hot, cold]),
+    ] {
+        permit(&desk, "v3", permissions.clone());
+        let outcome = desk.run(PLAN);
+        let (assets, forbids) = (&outcome.json["assets"], !lost.is_empty());
+        assert_eq!((outcome.exit, &outcome.json["forbids"]), (i32::from(forbids), &json!(forbids)));
+        assert_eq!((&outcome.json["strands"], names(&assets["not_permitted"])), (&json!(false), none_left));
+        let told = assets["permission_lost"].as_array().unwrap().iter();
+        let told = told.map(|one| (one["asset"].as_str().unwrap(), one["no_longer_permitted"].clone()));
+        assert_eq!(told.collect::<Vec<_>>(), lost, "{permissions}");
+        let actions = outcome.json["actions"].to_string();
+        assert_eq!(actions.contains("permit what the assets sign"), forbids, "{actions}");
+    }
+    let output = desk.command(PLAN).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("PERMISSION LOST: acme/hot  ") && text.contains("; 2 lose a permission\n"),
+        "{text}"
+    );
+    assert!(text.contains("]  may no longer sign: message, digest\n"), "{text}");
+    assert!(text.ends_with("assets would lose a permission to sign\n"), "{text}");
+    // What was not permitted before is not lost; what becomes permitted is no loss.
+    permit(&desk, "v2", json!([]));
+    propose(&desk, "v2", "v5", "--set-session-ttl 60");
+    let plan = "manifest plan v5 --current v2 --assets assets.json";
+    assert_eq!(names(&desk.done(plan)["assets"]["not_permitted"]), ["hot", "cold"]);
+    permit(&desk, "v5", json!([permission("*", &every, &BOTH)]));
+    assert_eq!(desk.done(plan)["assets"]["permission_lost"], json!([]));
+}
+
+#[test]
+fn a_binding_that_no_current_epoch_has_is_warned_of_because_earlier_epochs_may() {
+    let desk = desk();
+    propose(&desk, "v2", "v3", "--retire boot-0");
+    let (old, new) = (binding(&desk, "v2", "boot-0"), binding(&desk, "v2", "boot-1"));
+    let warned = |plan: &Value| plan["warnings"].to_string().contains("earlier epochs may, which sign");
+    // Rotated into the new state: its epochs before are bound to the old one.
+    desk.write("assets.json", whole(&[asset("rotated", &new)]).to_string());
+    let plan = desk.done(PLAN);
+    assert!(warned(&plan) && plan["warnings"].to_string().contains("boot-0"), "{}", plan["warnings"]);
+    assert_eq!((&plan["strands"], &plan["bindings"][0]["would_strand"]), (&json!(false), &json!(true)));
+    // A retired asset signs in no epoch, but others may.
+    let mut retired = asset("retired", &old);
+    retired["retired_at"] = "2026-11-21T04:00:00Z".into();
+    desk.write("assets.json", whole(&[retired]).to_string());
+    assert!(warned(&desk.done(PLAN)));
+    // One that is shown is stranded, which says more.
+    desk.write("assets.json", whole(&[asset("old", &old)]).to_string());
+    assert!(!warned(&desk.run(PLAN).json));
+    // Nothing is stranded, or it was before.
+    propose(&desk, "v3", "v4", "--set-session-ttl 60");
+    desk.write("assets.json", whole(&[asset("rotated", &new)]).to_string());
+    assert!(!warned(&desk.done("manifest plan v4 --current v3 --assets assets.json")));
 }
 
 #[test]
@@ -169,8 +296,10 @@ fn a_state_that_leaves_the_seal_and_assets_without_permission_are_told() {
     desk.write("node/manifest.json", skeleton.to_string());
     desk.done("manifest propose --draft node/manifest.json --node node-1 --state boot-0 --enrolment boot-0.json -o w1");
     desk.write("assets.json", whole(&[asset("old", &binding(&desk, "w1", "boot-0"))]).to_string());
-    let plan = desk.done("manifest plan w1 --assets assets.json");
-    assert_eq!(names(&plan["assets"]["not_permitted"]), ["old"]);
+    // What was permitted before is not known.
+    let outcome = desk.run("manifest plan w1 --assets assets.json");
+    assert_eq!((outcome.exit, names(&outcome.json["assets"]["not_permitted"])), (1, vec!["old"]));
+    assert_eq!((&outcome.json["strands"], &outcome.json["forbids"]), (&json!(false), &json!(true)));
 }
 
 #[test]
