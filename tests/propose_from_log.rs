@@ -168,6 +168,32 @@ fn a_log_that_evidence_would_be_refused_for_is_refused_unless_asked() {
 }
 
 #[test]
+fn an_event_without_the_bank_is_refused_whatever_is_allowed() {
+    let sha1 = |text: &[u8]| (LogAlgorithm::Sha1.id(), LogAlgorithm::Sha1.digest(&[text]));
+    // PCR 4 has events in the bank before and after; PCR 12 has none but this.
+    let desk = desk("sha256:0,4,12");
+    let mut log = updated();
+    for pcr in [4, 8, 12] {
+        log.raw(pcr, EventType::IPL.code(), &[sha1(b"in one bank")], b"in one bank");
+    }
+    log.grub("kernel_cmdline: ", "after").image("\\EFI\\last.efi", b"last");
+    desk.write("next.bin", log.bytes());
+    desk.write("enrolment.json", enrolled(&log).to_string());
+    let read = "--unlogged-from node --enrolment enrolment.json";
+    for allowed in ["", "--allow-findings", read, &format!("--allow-findings {read}")] {
+        let outcome = desk.fails(&format!("{NEXT} {allowed}"), 2, "LOG_INCOMPLETE");
+        let detail = outcome.detail();
+        assert!(detail.starts_with("expected a digest in the bank sha256 for every event of "), "{detail}");
+        assert!(detail.ends_with("found events without one in PCR 4, 12"), "{allowed}: {detail}");
+        assert!(!desk.at("v2").exists(), "{allowed}");
+    }
+    // Of PCRs that no such event extends, and in a bank that all have, nothing was passed over.
+    desk.fails(&format!("{NEXT} --pcrs sha256:0,7"), 1, "LOG_FINDINGS");
+    desk.done(&format!("{NEXT} --pcrs sha256:0,7 --allow-findings"));
+    assert_eq!(state(&desk, "boot-2")["pcrs"]["7"], hex::encode(log.pcr(LogAlgorithm::Sha256, 7)),);
+}
+
+#[test]
 fn evidence_is_a_log_too_and_must_not_contradict_itself() {
     let desk = desk("sha256:0,4,7");
     let log = updated();

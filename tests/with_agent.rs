@@ -229,7 +229,8 @@ fn assets_are_created_listed_and_shown() {
     assert_eq!(asked.lock().unwrap()[0].1, json!({"tenant": "acme", "asset": "hot", "algorithm": "EdDSA"}));
     let key = desk.done("key --tenant acme --asset hot");
     assert!(key["pem"].as_str().unwrap().starts_with("-----BEGIN PUBLIC KEY-----"));
-    agent(&desk, 200, json!({"assets": [asset()]}));
+    let covers = json!({"every_tenant": true, "every_age": true, "from_start": true});
+    agent(&desk, 200, json!({"assets": [asset()], "covers": covers}));
     assert_eq!(desk.done("asset list")["assets"][0]["epoch"], 3);
     let text = desk.command("asset list").output().unwrap();
     assert!(String::from_utf8(text.stdout).unwrap().starts_with("acme/a/b c  EdDSA  epoch 3  "));

@@ -26,7 +26,7 @@ use sealstone_agent::shutdown::{Ender, Shutdown};
 use sealstone_agent::signing::Signing;
 use sealstone_agent::store::Store;
 use sealstone_agent::tpm::Tpm;
-use sealstone_wire::api::{NodeStatus, Problem};
+use sealstone_wire::api::{AssetCover, AssetList, NodeStatus, Problem};
 use sealstone_wire::channel::ChannelKey;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -216,7 +216,8 @@ async fn a_node_on_which_nothing_works_says_so_and_serves_on() {
     assert!(status.reasons.iter().any(|reason| reason.code == "ENCLAVE_UNREACHABLE"), "{status:?}");
     assert!(status.reasons.iter().all(|reason| !reason.detail.is_empty() && !reason.action.is_empty()));
     let assets: Value = serde_json::from_str(&agent.get("/v1/assets").await.body).unwrap();
-    assert_eq!(assets, serde_json::json!({ "assets": [] }));
+    let covers = serde_json::json!({ "every_tenant": true, "every_age": true, "from_start": true });
+    assert_eq!(assets, serde_json::json!({ "assets": [], "covers": covers }));
     for (method, target, body) in [
         ("POST", "/v1/sign", r#"{"tenant":"a","asset":"b","nonce":1,"payload":"00"}"#),
         ("POST", "/v1/assets", r#"{"tenant":"a","asset":"b","algorithm":"ES256"}"#),
@@ -328,6 +329,32 @@ async fn who_approves_may_ask_what_would_happen_and_has_nothing_signed() {
     assert_eq!(agent.post_json("/v1/sign?dry_run=true", body).await.problem().status, 503);
     let agent = Agent::with(client(own, &[Role::Operator, Role::Auditor, Role::Admin])).await;
     agent.post_json("/v1/sign?dry_run=true", body).await.is_problem(403, "FORBIDDEN");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_assets_says_what_it_leaves_out() {
+    let own = rustix::process::getuid().as_raw();
+    let covers = async |agent: &Agent, query: &str| {
+        let list = agent.get(&format!("/v1/assets{query}")).await;
+        let list: AssetList = serde_json::from_str(&list.body).unwrap();
+        let AssetCover { every_tenant, every_age, from_start } = list.covers;
+        (every_tenant, every_age, from_start)
+    };
+    let agent = Agent::with(client(own, &[Role::Operator])).await;
+    for (query, expected) in [
+        ("", (true, true, true)),
+        ("?limit=1", (true, true, true)),
+        ("?tenant=acme", (false, true, true)),
+        ("?older_than_s=0", (true, false, true)),
+        ("?after_tenant=acme&after_asset=a", (true, true, false)),
+    ] {
+        assert_eq!(covers(&agent, query).await, expected, "{query}");
+    }
+    // One that sees the rows of its tenants only, even if these were all that there are.
+    let tenants = Some(["acme".parse().unwrap()].into());
+    let agent = Agent::with(ClientConfig { tenants, ..client(own, &[Role::Operator]) }).await;
+    assert_eq!(covers(&agent, "").await, (false, true, true));
+    assert_eq!(covers(&agent, "?tenant=other").await, (false, true, true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use axum::Extension;
 use axum::extract::State;
 use schemars::JsonSchema;
 use sealstone_attestation::UnixTime;
-use sealstone_wire::api::{Asset, AssetBody, AssetList, AssetPlace, EpochList};
+use sealstone_wire::api::{Asset, AssetBody, AssetCover, AssetList, AssetPlace, EpochList};
 use sealstone_wire::{Epoch, PathText};
 use serde::Deserialize;
 
@@ -58,13 +58,18 @@ pub(super) async fn list(
         None => None,
     };
     let query = AssetQuery { tenants: visible(&client, tenant), after, epoch_before };
+    let covers = AssetCover {
+        every_tenant: query.tenants.is_none(),
+        every_age: query.epoch_before.is_none(),
+        from_start: query.after.is_none(),
+    };
     let rows = Limit::rows(limit);
     let found = node.store.assets(&query, rows).await?;
     let last = found.last().filter(|_| found.len() == rows);
     let next =
         last.map(|last| AssetPlace { after_tenant: last.tenant.clone(), after_asset: last.asset.clone() });
     let unfunded = node.reconciler.unfunded();
-    Ok(Json(AssetList { assets: found.iter().map(|asset| shown(asset, unfunded)).collect(), next }))
+    Ok(Json(AssetList { assets: found.iter().map(|asset| shown(asset, unfunded)).collect(), next, covers }))
 }
 
 pub(super) async fn epochs(

@@ -1,7 +1,7 @@
 //! `sealstone asset list`, and which assets are due to be rotated.
 
 use sealstone_wire::PathText;
-use sealstone_wire::api::{Asset, AssetList, AssetPlace};
+use sealstone_wire::api::{AssetCover, AssetList, AssetPlace};
 
 use crate::agent::{Agent, Bounds};
 use crate::failure::Failure;
@@ -30,7 +30,7 @@ pub(in crate::cmd) struct Args {
 pub(super) fn run(args: Args, agent: &Agent) -> Result<Answer, Failure> {
     let Args { tenant, older_than, limit, after_tenant, after_asset } = args;
     let list = match limit {
-        None => AssetList { assets: all(agent, tenant.as_ref(), older_than, &mut |_| ())?, next: None },
+        None => all(agent, tenant.as_ref(), older_than, &mut |_| ())?,
         Some(limit) => {
             let after = after_tenant.zip(after_asset);
             let after = after.map(|(after_tenant, after_asset)| AssetPlace { after_tenant, after_asset });
@@ -40,20 +40,29 @@ pub(super) fn run(args: Args, agent: &Agent) -> Result<Answer, Failure> {
     Ok(Answer::done(json_of(&list), listed(&list)))
 }
 
-/// Every asset, or those that are so old. `progress` is told how many were read, after each page.
+/// Every asset that this client sees, or those that are so old. `progress` is told how many were read, after each page.
 pub(super) fn all(
     agent: &Agent,
     tenant: Option<&PathText>,
     older_than: Option<Age>,
     progress: &mut dyn FnMut(usize),
-) -> Result<Vec<Asset>, Failure> {
+) -> Result<AssetList, Failure> {
     let mut read = 0;
-    all_pages(|after| {
-        let AssetList { assets, next } = page(agent, tenant, older_than, None, after)?;
+    let mut covers = AssetCover { every_tenant: true, every_age: true, from_start: true };
+    let assets = all_pages(|after| {
+        let from_start = after.is_none();
+        let AssetList { assets, next, covers: of_page } = page(agent, tenant, older_than, None, after)?;
+        // What the client may see can change between two pages.
+        covers.every_tenant &= of_page.every_tenant;
+        covers.every_age &= of_page.every_age;
+        if from_start {
+            covers.from_start = of_page.from_start;
+        }
         read += assets.len();
         progress(read);
         Ok((assets, next))
-    })
+    })?;
+    Ok(AssetList { assets, next: None, covers })
 }
 
 fn page(
@@ -75,7 +84,7 @@ fn page(
 }
 
 fn listed(list: &AssetList) -> String {
-    let AssetList { assets, next } = list;
+    let AssetList { assets, next, covers: _ } = list;
     if assets.is_empty() {
         return "no assets; create one with `sealstone asset create`\n".to_owned();
     }

@@ -5,7 +5,7 @@ mod rotate;
 
 use clap::Subcommand;
 use sealstone_attestation::Algorithm;
-use sealstone_wire::api::{Asset, AssetBody, EpochList};
+use sealstone_wire::api::{Asset, AssetBody, AssetList, EpochList};
 use sealstone_wire::{Epoch, PathText};
 use serde_json::json;
 
@@ -111,8 +111,8 @@ pub(super) fn run(verb: Verb, context: &Context) -> Result<Answer, Failure> {
     }
 }
 
-/// Every asset of the node. `progress` is told how many were read, after each page.
-pub(super) fn all(agent: &Agent, progress: &mut dyn FnMut(usize)) -> Result<Vec<Asset>, Failure> {
+/// Every asset that this client sees. `progress` is told how many were read, after each page.
+pub(super) fn all(agent: &Agent, progress: &mut dyn FnMut(usize)) -> Result<AssetList, Failure> {
     list::all(agent, None, None, progress)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn run(args: Args, agent: &Agent) -> Result<Answer, Failure> {
 
 /// Rotates what is due, one after the other; a failure of one keeps none of the others.
 fn due(agent: &Agent, tenant: Option<&PathText>, older_than: Option<Age>) -> Result<Answer, Failure> {
-    let due = list::all(agent, tenant, older_than, &mut |_| ())?;
+    let due = list::all(agent, tenant, older_than, &mut |_| ())?.assets;
     let mut text = String::new();
     let (mut rotated, mut failed): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
     for Asset { tenant, asset, .. } in &due {

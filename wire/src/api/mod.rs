@@ -16,9 +16,9 @@ pub use crate::schema::{AlgorithmName, Hex32, KeyThumbprint, RecordKindName, Tim
 use crate::{Epoch, PathText};
 pub use audit::{AuditEntry, AuditPage};
 pub use operations::{
-    AssetPlace, EpochList, NodeReceipt, OperatorReason, PolicyStatus, PricesStatus, ReasonError, ReleaseBody,
-    Released, Reloaded, ReservationBody, ReservationList, ReservationState, RuleKind, SanctionsStatus,
-    VoidBody,
+    AssetCover, AssetPlace, EpochList, NodeReceipt, OperatorReason, PolicyStatus, PricesStatus, ReasonError,
+    ReleaseBody, Released, Reloaded, ReservationBody, ReservationList, ReservationState, RuleKind,
+    SanctionsStatus, VoidBody,
 };
 pub use status::{CheckpointStatus, LogStatus, NodeStatus, Reason, RulesStatus, StoreStatus, TpmStatus};
 
@@ -242,6 +242,8 @@ pub struct AssetList {
     /// What the next page is asked for with; absent after the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<AssetPlace>,
+    /// Which assets the page speaks for.
+    pub covers: AssetCover,
 }
 
 /// `GET /v1/keys/session?tenant&sender&chain_id&nonce&algorithm`: the session key of this hour.

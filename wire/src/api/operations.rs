@@ -9,6 +9,19 @@ use thiserror::Error;
 use super::Asset;
 use crate::{Epoch, PathText};
 
+/// Which assets a list speaks for: it is whole if all three are true and no page follows. None has a default, so that a list
+/// which does not say so is no list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]
+pub struct AssetCover {
+    /// Every tenant's: none was asked for, and the client may see all.
+    pub every_tenant: bool,
+    /// Of every age, retired ones too.
+    pub every_age: bool,
+    /// From the first asset on, not from a later page.
+    pub from_start: bool,
+}
+
 /// Where a page of assets ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(schemars::JsonSchema))]

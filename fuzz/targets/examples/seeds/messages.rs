@@ -3,8 +3,8 @@
 use sealstone_attestation::audit::TreeHash;
 use sealstone_attestation::{Algorithm, Binding, KeyId, PublicKey, RequestDigest, Sha256Digest, Signature64};
 use sealstone_wire::api::{
-    ApprovalBody, Asset, AssetBody, AssetList, Enrolment, HashName, LogStatus, NodeStatus, PayloadFormat,
-    Problem, Reason, ReasonBody, RulesStatus, SessionKey, SignBody, StoreStatus, TpmStatus,
+    ApprovalBody, Asset, AssetBody, AssetCover, AssetList, Enrolment, HashName, LogStatus, NodeStatus,
+    PayloadFormat, Problem, Reason, ReasonBody, RulesStatus, SessionKey, SignBody, StoreStatus, TpmStatus,
 };
 use sealstone_wire::channel::encode;
 use sealstone_wire::reply::{Refusal, RefusalCode, Reply, ReplyMessage, Signed};
@@ -192,7 +192,8 @@ fn api_bodies(scene: &Scene) {
         retired_at: None,
         unfunded: true,
     };
-    body("asset_list.json", &AssetList { assets: vec![asset], next: None });
+    let covers = AssetCover { every_tenant: true, every_age: true, from_start: true };
+    body("asset_list.json", &AssetList { assets: vec![asset], next: None, covers });
     body(
         "enrolment.json",
         &Enrolment {

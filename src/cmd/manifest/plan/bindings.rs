@@ -70,6 +70,11 @@ pub(super) fn uses(manifest: &Manifest, binding: Binding, now: UnixTime) -> Vec<
     manifest.active_states().map(one).collect()
 }
 
+/// Whether any active state may use a binding's keys now.
+pub(super) fn usable(manifest: &Manifest, binding: Binding, now: UnixTime) -> bool {
+    manifest.active_states().any(|state| manifest.may_derive(binding, state, now).is_ok())
+}
+
 /// What becomes of keys with these uses.
 pub(super) fn fate(uses: &[Use]) -> Fate {
     let mut fate = Fate::Stranded;
@@ -123,7 +128,7 @@ pub(super) fn plans(current: Option<&Manifest>, next: &Manifest, now: UnixTime) 
         let uses = uses(next, binding, now);
         let fate = fate(&uses);
         let usable_before = match current {
-            Some(current) => self::uses(current, binding, now).iter().any(|before| before.verdict.usable()),
+            Some(current) => usable(current, binding, now),
             None => status != Some(StateStatus::Retired),
         };
         BindingPlan {

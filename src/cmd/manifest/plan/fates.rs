@@ -1,6 +1,6 @@
 //! What becomes of each asset.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sealstone_attestation::{Algorithm, Binding, KeyId, Manifest, PayloadKind, State, UnixTime};
 use sealstone_wire::api::Asset;
@@ -18,8 +18,12 @@ pub(super) struct AssetPlan {
     pub(super) retired: usize,
     /// Those in use that stay usable for good in at least one active state.
     pub(super) usable: usize,
-    /// No active state may use their keys.
+    /// Usable now, and then no active state may use their keys.
     pub(super) stranded: Vec<AssetFate>,
+    /// Unusable then too, but so they are under the manifest in force: the next one takes nothing from them.
+    pub(super) unusable_already: Vec<AssetFate>,
+    /// Usable now, and no longer permitted to sign a kind of payload that the manifest in force permits.
+    pub(super) permission_lost: Vec<AssetFate>,
     /// Usable until a grace ends.
     pub(super) until: Vec<AssetFate>,
     /// Usable in a state in which they are not under the manifest in force.
@@ -28,6 +32,9 @@ pub(super) struct AssetPlan {
     pub(super) refused_under_some: Vec<AssetFate>,
     /// In use, and without a permission to sign anything.
     pub(super) not_permitted: Vec<AssetFate>,
+    /// Bindings of those that are not retired.
+    #[serde(skip)]
+    pub(super) in_use: BTreeSet<Binding>,
 }
 
 /// One asset.
@@ -47,10 +54,16 @@ pub(super) struct AssetFate {
     pub(super) uses: Vec<Use>,
     /// The active states in which the key may be used anew.
     pub(super) unlocked_under: Vec<String>,
+    /// The kinds of payload that the next manifest permits it to sign.
+    pub(super) permitted: Vec<PayloadKind>,
+    /// Those that the manifest in force permits and the next one does not.
+    pub(super) no_longer_permitted: Vec<PayloadKind>,
 }
 
 /// What is the same for all assets of one binding.
 struct OfBinding {
+    /// Under the manifest in force. Where that is not known, all are: then nothing that is lost is missed.
+    usable_now: bool,
     bound_to: Option<String>,
     fate: Fate,
     uses: Vec<Use>,
@@ -69,12 +82,15 @@ impl AssetPlan {
             let of_binding = known
                 .entry(asset.binding)
                 .or_insert_with(|| OfBinding::of(asset.binding, current, next, now));
-            plan.add(asset, of_binding, next);
+            plan.add(asset, of_binding, current, next);
         }
+        plan.in_use = known.into_keys().collect();
         plan
     }
 
-    fn add(&mut self, asset: &Asset, of_binding: &OfBinding, next: &Manifest) {
+    fn add(&mut self, asset: &Asset, of_binding: &OfBinding, current: Option<&Manifest>, next: &Manifest) {
+        let permitted = permitted(next, asset);
+        let before = current.map_or_else(Vec::new, |current| self::permitted(current, asset));
         let fate = AssetFate {
             tenant: asset.tenant.clone(),
             asset: asset.asset.clone(),
@@ -86,18 +102,21 @@ impl AssetPlan {
             fate: of_binding.fate.clone(),
             uses: of_binding.uses.clone(),
             unlocked_under: of_binding.unlocked_under.clone(),
+            no_longer_permitted: before.into_iter().filter(|kind| !permitted.contains(kind)).collect(),
+            permitted,
         };
-        let permitted = [PayloadKind::Message, PayloadKind::Digest].into_iter().any(|kind| {
-            next.permits_asset(asset.tenant.as_str(), asset.asset.as_str(), asset.algorithm, kind)
-        });
-        if !permitted {
+        if fate.permitted.is_empty() {
             self.not_permitted.push(fate.clone());
+        }
+        if of_binding.usable_now && !fate.no_longer_permitted.is_empty() {
+            self.permission_lost.push(fate.clone());
         }
         if !fate.unlocked_under.is_empty() {
             self.unlocked.push(fate.clone());
         }
         match fate.fate {
-            Fate::Stranded => return self.stranded.push(fate),
+            Fate::Stranded if of_binding.usable_now => return self.stranded.push(fate),
+            Fate::Stranded => return self.unusable_already.push(fate),
             Fate::Until { .. } => self.until.push(fate.clone()),
             Fate::Usable => self.usable += 1,
         }
@@ -105,6 +124,14 @@ impl AssetPlan {
             self.refused_under_some.push(fate);
         }
     }
+}
+
+/// The kinds of payload that this asset's key may sign.
+fn permitted(manifest: &Manifest, asset: &Asset) -> Vec<PayloadKind> {
+    let Asset { tenant, asset, algorithm, .. } = asset;
+    let mut kinds = vec![PayloadKind::Message, PayloadKind::Digest];
+    kinds.retain(|kind| manifest.permits_asset(tenant.as_str(), asset.as_str(), *algorithm, *kind));
+    kinds
 }
 
 impl OfBinding {
@@ -118,6 +145,7 @@ impl OfBinding {
             None => Vec::new(),
         };
         Self {
+            usable_now: current.is_none_or(|current| bindings::usable(current, binding, now)),
             bound_to: names(next).or_else(|| current.and_then(names)),
             fate: bindings::fate(&uses),
             uses,

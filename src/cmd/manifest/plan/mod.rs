@@ -22,7 +22,8 @@ use crate::output::{Answer, json_of};
 /// Show which keys and assets a next manifest would unlock or strand
 ///
 /// A key is bound to the state in which its epoch began. It is stranded if no active state of the next manifest may use it.
-/// With --agent or --assets every asset is looked at; exit code 1 if one would be stranded. Who signed is not verified here.
+/// With --agent or --assets every asset is looked at; exit code 1 if one would be stranded, or lose a permission to sign. Who
+/// signed is not verified here.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
         sealstone manifest plan v2.envelope --current v1.envelope --agent\n  \
@@ -65,7 +66,7 @@ pub(in crate::cmd) fn run(args: Args, context: &Context) -> Result<Answer, Failu
         (None, None) => None,
     };
     let plan = Plan::of(current.as_ref(), &next, assets.as_deref(), now);
-    Ok(Answer::verdict(!plan.strands, json_of(&plan), plan.text()))
+    Ok(Answer::verdict(!plan.strands && !plan.forbids, json_of(&plan), plan.text()))
 }
 
 /// What the next manifest changes.
@@ -78,10 +79,12 @@ struct Plan {
     seal: Seal,
     assets: Option<AssetPlan>,
     warnings: Vec<String>,
-    /// What to do about what is stranded.
+    /// What to do about what is stranded or forbidden.
     actions: Vec<String>,
-    /// Whether anything would be.
+    /// Whether any key that is usable now would be stranded.
     strands: bool,
+    /// Whether any asset that is usable now would lose a permission to sign.
+    forbids: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,16 +112,24 @@ impl Plan {
             // Which assets are bound to it is not known.
             None => bindings.iter().any(|binding| binding.would_strand),
         };
+        let forbids = assets.as_ref().is_some_and(|assets| match current {
+            Some(_) => !assets.permission_lost.is_empty(),
+            // What was permitted before is not known.
+            None => !assets.not_permitted.is_empty(),
+        });
+        let mut warnings = warnings(current, next, &seal);
+        warnings.extend(assets.iter().flat_map(|assets| of_earlier_epochs(&bindings, assets)));
         Self {
             current: current.map(named),
             next: named(next),
             at: now,
-            warnings: warnings(current, next, &seal),
-            actions: if strands { actions(assets.as_ref()) } else { Vec::new() },
+            warnings,
+            actions: actions(assets.as_ref(), strands, forbids),
             bindings,
             seal,
             assets,
             strands,
+            forbids,
         }
     }
 }
@@ -165,20 +176,44 @@ fn warnings(current: Option<&Manifest>, next: &Manifest, seal: &Seal) -> Vec<Str
     warnings
 }
 
-fn actions(assets: Option<&AssetPlan>) -> Vec<String> {
-    let mut actions = vec![
-        "let an active state use the keys: propose the manifest again with --replaces STATE, a --grace that has not \
-         ended, and without --retire"
-            .to_owned(),
-    ];
-    actions.push(match assets {
-        Some(_) => {
-            "or rotate first, in an attested state that the next manifest keeps: `sealstone asset rotate \
-                    --tenant TENANT --asset ASSET` for each; that changes their keys and addresses"
-                .to_owned()
-        }
-        None => "find out which assets are bound to them: --agent or --assets".to_owned(),
-    });
+/// Keys of bindings that no current epoch has. A request can name an earlier epoch, where the policy lets it, and the list of
+/// assets does not show those.
+fn of_earlier_epochs(bindings: &[BindingPlan], assets: &AssetPlan) -> Vec<String> {
+    let unseen = bindings.iter().filter(|plan| plan.would_strand && !assets.in_use.contains(&plan.binding));
+    let warning = |plan: &BindingPlan| {
+        format!(
+            "keys bound to {:?} would be stranded: no asset's current epoch has one, but earlier epochs may, which sign where \
+             the policy permits an epoch by name; see `sealstone asset epochs`",
+            plan.state
+        )
+    };
+    unseen.map(warning).collect()
+}
+
+fn actions(assets: Option<&AssetPlan>, strands: bool, forbids: bool) -> Vec<String> {
+    let mut actions = Vec::new();
+    if strands {
+        actions.push(
+            "let an active state use the keys: propose the manifest again with --replaces STATE, a --grace that has not \
+             ended, and without --retire"
+                .to_owned(),
+        );
+        actions.push(match assets {
+            Some(_) => {
+                "or rotate first, in an attested state that the next manifest keeps: `sealstone asset rotate \
+                        --tenant TENANT --asset ASSET` for each; that changes their keys and addresses"
+                    .to_owned()
+            }
+            None => "find out which assets are bound to them: --agent or --assets".to_owned(),
+        });
+    }
+    if forbids {
+        actions.push(
+            "permit what the assets sign: propose the manifest again with the permissions that they have now, or retire \
+             the assets first"
+                .to_owned(),
+        );
+    }
     actions
 }
 

@@ -38,7 +38,12 @@ impl Plan {
         for action in &self.actions {
             text.push_str(&format!("what to do: {action}\n"));
         }
-        text.push_str(if self.strands { "keys would be stranded\n" } else { "nothing would be stranded\n" });
+        text.push_str(match (self.strands, self.forbids) {
+            (false, false) => "nothing would be stranded\n",
+            (true, false) => "keys would be stranded\n",
+            (false, true) => "assets would lose a permission to sign\n",
+            (true, true) => "keys would be stranded, and assets would lose a permission to sign\n",
+        });
         text
     }
 }
@@ -79,15 +84,31 @@ fn use_line(one: &Use) -> String {
 }
 
 fn push_assets(text: &mut String, plan: &AssetPlan) {
-    let AssetPlan { read, retired, usable, stranded, until, unlocked, refused_under_some, not_permitted } =
-        plan;
+    let AssetPlan {
+        read,
+        retired,
+        usable,
+        stranded,
+        unusable_already,
+        permission_lost,
+        until,
+        unlocked,
+        refused_under_some,
+        not_permitted,
+        in_use: _,
+    } = plan;
     text.push_str(&format!(
-        "{read} assets: {usable} stay usable, {} until a grace ends, {} stranded, {retired} retired\n",
+        "{read} assets: {usable} stay usable, {} until a grace ends, {} stranded, {} unusable already, {retired} retired; \
+         {} lose a permission\n",
         until.len(),
-        stranded.len()
+        stranded.len(),
+        unusable_already.len(),
+        permission_lost.len()
     ));
-    let all: [(&str, &[AssetFate]); 5] = [
+    let all: [(&str, &[AssetFate]); 7] = [
         ("STRANDED", stranded),
+        ("PERMISSION LOST", permission_lost),
+        ("unusable already", unusable_already),
         ("until a grace ends", until),
         ("unlocked", unlocked),
         ("not in every active state", refused_under_some),
@@ -107,8 +128,13 @@ fn asset_line(kind: &str, fate: &AssetFate) -> String {
     let bound_to = fate.bound_to.as_deref().map_or_else(|| "no known state".to_owned(), shown);
     let uses: Vec<String> =
         fate.uses.iter().map(|one| format!("{}: {}", shown(&one.under), use_line(one))).collect();
+    let lost: Vec<String> = fate.no_longer_permitted.iter().map(ToString::to_string).collect();
+    let lost = match lost.is_empty() {
+        true => String::new(),
+        false => format!("  may no longer sign: {}", lost.join(", ")),
+    };
     format!(
-        "{kind}: {}/{}  epoch {}  {}  bound to {bound_to}  [{}]\n",
+        "{kind}: {}/{}  epoch {}  {}  bound to {bound_to}  [{}]{lost}\n",
         shown(fate.tenant.as_str()),
         shown(fate.asset.as_str()),
         fate.epoch,

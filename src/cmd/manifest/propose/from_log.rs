@@ -41,8 +41,6 @@ pub(super) fn predicted(
     allow_findings: bool,
 ) -> Result<Predicted, Failure> {
     let log = file.log()?;
-    let mut warnings = findings(file, &log, allow_findings)?;
-    refuse_contradiction(choice, file, &log)?;
     let bank = LogAlgorithm::from(choice.bank);
     if !log.replay().banks().any(|found| found == bank) {
         let found: Vec<&str> = log.replay().banks().map(LogAlgorithm::name).collect();
@@ -51,6 +49,9 @@ pub(super) fn predicted(
             "choose a bank of the log with --pcrs, or take the log on a machine that has this bank active",
         ));
     }
+    refuse_gaps(choice, file, &log)?;
+    let mut warnings = findings(file, &log, allow_findings)?;
+    refuse_contradiction(choice, file, &log)?;
     let (mut values, mut missing) = (BTreeMap::new(), BTreeSet::new());
     for index in &choice.indices {
         let logged = log.replay().get(bank, *index);
@@ -94,6 +95,30 @@ pub(super) fn predicted(
         );
     }
     Ok(Predicted { values, warnings })
+}
+
+/// The replay passes over an event without a digest in the bank: what it gives then is no value that a machine ever measured,
+/// so no word of the operator allows it.
+fn refuse_gaps(choice: &PcrChoice, file: &LogFile, log: &EventLog<'_>) -> Result<(), Failure> {
+    let bank = LogAlgorithm::from(choice.bank);
+    let gaps: BTreeSet<PcrIndex> = log
+        .events()
+        .iter()
+        .filter(|event| event.extends() && event.digest(bank).is_none())
+        .filter_map(|event| event.pcr.filter(|pcr| choice.indices.contains(pcr)))
+        .collect();
+    if gaps.is_empty() {
+        return Ok(());
+    }
+    Err(unreached(
+        format!(
+            "expected a digest in the bank {} for every event of {}, found events without one in PCR {}",
+            choice.bank,
+            file.name(),
+            listed(&gaps)
+        ),
+        "choose with --pcrs a bank that every event has, or PCRs without such events",
+    ))
 }
 
 /// Evidence with this log would be refused: so is a state that only such a boot has.
