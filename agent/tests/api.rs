@@ -206,7 +206,7 @@ async fn a_node_on_which_nothing_works_says_so_and_serves_on() {
     assert_eq!(agent.get("/metrics").await.status, 200);
     let status = agent.get("/v1/status").await;
     let status: NodeStatus = serde_json::from_str(&status.body).unwrap();
-    assert_eq!((status.store.kind.as_str(), status.store.version), ("sqlite", Some(3)));
+    assert_eq!((status.store.kind.as_str(), status.store.version), ("sqlite", Some(4)));
     let log = status.log.as_ref().unwrap();
     assert_eq!((log.size, log.uncovered_records, log.uncovered_receipts), (0, 0, None), "{log:?}");
     assert!(log.checkpoint.is_none() && log.uncovered_since.is_none());
