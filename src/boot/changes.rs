@@ -85,7 +85,7 @@ impl Changes {
         pcrs: impl IntoIterator<Item = PcrIndex>,
     ) -> Self {
         let pcrs = pcrs.into_iter().map(|pcr| PcrEvents::between(older, newer, bank, pcr)).collect();
-        let (old, new) = (facts(older), facts(newer));
+        let (old, new) = (facts(older, Some(bank)), facts(newer, Some(bank)));
         Self { pcrs, facts_removed: surplus(&old, &new), facts_added: surplus(&new, &old) }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sealstone_attestation::PcrBank;
 use sealstone_attestation::event_log::{BootText, Certificate, EventLog, EventType, Facts, SecureBoot, Tie};
 use x509_cert::der::Decode;
 
@@ -45,8 +46,9 @@ pub(crate) fn subjects(facts: &Facts<'_>) -> BTreeMap<String, String> {
     named.collect()
 }
 
-/// Everything that the log says about the boot, in the order in which a boot happens.
-pub(crate) fn facts(log: &EventLog<'_>) -> Vec<BootFact> {
+/// Everything that the log says about the boot, in the order in which a boot happens. Where a digest is of what the log does not
+/// hold, it is named as this bank has it, which should be one that somebody compares with a TPM's values.
+pub(crate) fn facts(log: &EventLog<'_>, bank: Option<PcrBank>) -> Vec<BootFact> {
     let facts = log.facts();
     let subjects = subjects(&facts);
     let mut all = vec![secure_boot(&facts.secure_boot)];
@@ -74,7 +76,7 @@ pub(crate) fn facts(log: &EventLog<'_>) -> Vec<BootFact> {
     }
     all.extend(facts.shim.iter().map(|variable| BootFact {
         what: "shim",
-        said: match &variable.sha256 {
+        said: match digest_of(log, variable.event, bank) {
             Some(digest) => format!("{}, content {digest}", variable.name),
             None => variable.name.clone(),
         },
@@ -82,6 +84,12 @@ pub(crate) fn facts(log: &EventLog<'_>) -> Vec<BootFact> {
         vouched: false,
     }));
     all
+}
+
+fn digest_of(log: &EventLog<'_>, event: usize, bank: Option<PcrBank>) -> Option<String> {
+    let bank = bank?;
+    let digest = log.events().get(event)?.digest(bank.into())?;
+    Some(format!("{bank}:{}", hex::encode(digest)))
 }
 
 fn secure_boot(secure_boot: &SecureBoot) -> BootFact {

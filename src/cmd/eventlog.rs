@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sealstone_attestation::PcrValues;
 use sealstone_attestation::event_log::{ComparedPcr, Comparison, Event, EventLog, Facts, Remark};
+use sealstone_attestation::{PcrBank, PcrValues};
 use serde_json::{Value, json};
 
 use super::pcr_file;
@@ -113,6 +113,7 @@ fn json_report(
     });
     if let Some(compared) = compared {
         report["compared"] = json_of(&compared);
+        report["not_compared"] = json_of(&not_compared(log, compared));
         report["accepted"] = (log.findings().is_empty() && compared.iter().all(is_explained)).into();
     }
     report
@@ -126,7 +127,7 @@ fn text_report(log: &EventLog<'_>, compared: Option<&[ComparedPcr]>) -> String {
         ("banks", banks.join(", ")),
         ("startup locality", log.startup_locality().to_string()),
     ];
-    rows.extend(fact_rows(log));
+    rows.extend(fact_rows(log, compared));
     let mut text = fields(&rows);
     text.push_str(
         "\nevents (=: the digest covers the data; ~: it covers something that the data only describes)\n",
@@ -148,8 +149,14 @@ fn text_report(log: &EventLog<'_>, compared: Option<&[ComparedPcr]>) -> String {
 }
 
 /// What the log says about the boot. What no digest covers is marked.
-fn fact_rows(log: &EventLog<'_>) -> Vec<(&'static str, String)> {
-    boot::facts(log).into_iter().map(|fact| (fact.what, fact.line())).collect()
+fn fact_rows(log: &EventLog<'_>, compared: Option<&[ComparedPcr]>) -> Vec<(&'static str, String)> {
+    // Digests of a bank that was not compared are what somebody wrote.
+    let mut banks = compared.into_iter().flatten().map(|one| one.bank);
+    let bank = match compared {
+        None => Some(PcrBank::Sha256),
+        Some(_) => banks.find(|bank| bank.is_acceptable()),
+    };
+    boot::facts(log, bank).into_iter().map(|fact| (fact.what, fact.line())).collect()
 }
 
 fn timeline_line(number: usize, event: &Event<'_>) -> String {
@@ -162,6 +169,12 @@ fn timeline_line(number: usize, event: &Event<'_>) -> String {
     };
     let unverified = if mark == "!" { "unverified: " } else { "" };
     format!("{number:>5} PCR {pcr:>2} {:<32} {mark} {unverified}{}\n", event.kind, shown(&event.describe()))
+}
+
+/// The log's banks of which no value was given: nothing vouches for their digests.
+fn not_compared(log: &EventLog<'_>, compared: &[ComparedPcr]) -> Vec<&'static str> {
+    let given = |bank: Option<PcrBank>| compared.iter().any(|one| Some(one.bank) == bank);
+    log.replay().banks().filter(|bank| !given(bank.bank())).map(|bank| bank.name()).collect()
 }
 
 fn push_remarks(text: &mut String, kind: &str, remarks: &[Remark]) {
@@ -187,6 +200,11 @@ fn push_compared(text: &mut String, log: &EventLog<'_>, compared: &[ComparedPcr]
             _ => "unknown".to_owned(),
         };
         text.push_str(&format!("{} {:>2} {result}\n", one.bank, one.pcr));
+    }
+    let not_compared = not_compared(log, compared);
+    if !not_compared.is_empty() {
+        let banks = not_compared.join(", ");
+        text.push_str(&format!("not compared: the bank {banks}; its digests are what the log says\n"));
     }
     let accepted = log.findings().is_empty() && compared.iter().all(is_explained);
     text.push_str(if accepted { "accepted\n" } else { "refused\n" });

@@ -1,10 +1,10 @@
 //! The boot as a timeline of facts. Only what hashes is a fact: the digest covers the text, and the PCR replays to a value
 //! that the TPM signed. Everything else is shown as what it is, or as unknown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use sealstone_attestation::event_log::{Comparison, EventLog, EventType, LogAlgorithm, Tie};
-use sealstone_attestation::{Evidence, Outcome, PcrIndex, Quote, Verdict};
+use sealstone_attestation::event_log::{ComparedPcr, Comparison, Event, EventLog, EventType, Tie};
+use sealstone_attestation::{Evidence, Outcome, PcrBank, PcrIndex, Quote, Verdict};
 
 use super::pcrs;
 use super::text::Shown;
@@ -104,12 +104,13 @@ pub(crate) struct EventShown {
     /// Whether its digest covers what is said.
     pub(crate) covered: &'static str,
     pub(crate) description: Shown,
-    /// What was extended in the SHA-256 bank.
-    pub(crate) digest: Option<String>,
+    /// What was extended, in the bank that was asked for.
+    pub(crate) digest: Option<(PcrBank, String)>,
 }
 
 impl EventShown {
-    pub(crate) fn of(log: &EventLog<'_>, number: usize, with_digest: bool) -> Option<Self> {
+    /// With its digest in a bank that the quote covers, or without one: digests of other banks are what somebody wrote.
+    pub(crate) fn of(log: &EventLog<'_>, number: usize, bank: Option<PcrBank>) -> Option<Self> {
         let event = log.events().get(number)?;
         let covered = match event.tie {
             Tie::Broken => "no: the text was changed",
@@ -123,7 +124,7 @@ impl EventShown {
             kind: Shown::of(event.kind),
             covered,
             description: Shown::of(event.describe()),
-            digest: event.digest(LogAlgorithm::Sha256).filter(|_| with_digest).map(hex::encode),
+            digest: bank.and_then(|bank| Some((bank, digest(event, bank)?))),
         })
     }
 }
@@ -176,22 +177,26 @@ impl Boot {
             remarks_omitted: beyond(log.findings().len(), REMARKS_SHOWN)
                 + beyond(log.warnings().len(), REMARKS_SHOWN),
             events: (0..count.min(EVENTS_SHOWN))
-                .filter_map(|event| EventShown::of(log, event, false))
+                .filter_map(|event| EventShown::of(log, event, None))
                 .collect(),
             events_omitted: beyond(count, EVENTS_SHOWN),
         }
     }
 }
 
-/// Which PCRs of the log lead to values that the TPM signed.
+fn digest(event: &Event<'_>, bank: PcrBank) -> Option<String> {
+    event.digest(bank.into()).map(hex::encode)
+}
+
+/// Which PCRs of the log lead to values that the TPM signed, and in which bank: the digests of no other are proven.
 struct Worth {
-    proven: BTreeSet<PcrIndex>,
+    proven: BTreeMap<PcrIndex, PcrBank>,
     doubt: Option<Shown>,
 }
 
 impl Worth {
     fn of(evidence: &Evidence, verdict: &Verdict, log: &EventLog<'_>) -> Self {
-        let nothing = |reason: &str| Self { proven: BTreeSet::new(), doubt: Some(Shown::of(reason)) };
+        let nothing = |reason: &str| Self { proven: BTreeMap::new(), doubt: Some(Shown::of(reason)) };
         if !pcrs::vouched(verdict) {
             return nothing("nothing shows that the TPM signed the PCR values, so the log proves nothing");
         }
@@ -201,9 +206,7 @@ impl Worth {
             );
         }
         let compared = log.compare(&evidence.quote.pcrs);
-        let matching = compared.iter().filter(|one| one.comparison == Comparison::Matches);
-        let proven: BTreeSet<PcrIndex> =
-            matching.filter(|one| one.bank.is_acceptable()).map(|one| one.pcr).collect();
+        let proven = proven(&compared);
         if proven.is_empty() {
             return nothing("the log leads to no quoted value, so it proves nothing");
         }
@@ -213,12 +216,34 @@ impl Worth {
         });
         Self { proven, doubt }
     }
+
+    /// The bank in which a digest of this event is proven.
+    fn bank_of(&self, event: &Event<'_>) -> Option<PcrBank> {
+        let bank = *self.proven.get(&event.pcr?)?;
+        event.digest(bank.into()).map(|_| bank)
+    }
+}
+
+/// The PCRs that a log explains, each with a bank in which it does. One that it contradicts in another bank is not explained:
+/// whoever changed that bank's digests changed the events.
+fn proven(compared: &[ComparedPcr]) -> BTreeMap<PcrIndex, PcrBank> {
+    let acceptable = || compared.iter().filter(|one| one.bank.is_acceptable());
+    let explains = |one: &&ComparedPcr| one.comparison == Comparison::Matches;
+    let contradicted: BTreeSet<PcrIndex> = acceptable()
+        .filter(|one| !explains(one) && one.comparison != Comparison::NoBank)
+        .map(|one| one.pcr)
+        .collect();
+    let mut proven = BTreeMap::new();
+    for one in acceptable().filter(explains).filter(|one| !contradicted.contains(&one.pcr)) {
+        proven.entry(one.pcr).or_insert(one.bank);
+    }
+    proven
 }
 
 const UNKNOWN_FACT: &str = "unknown: the log says nothing of it";
 
 fn logged_steps(log: &EventLog<'_>, worth: &Worth) -> Vec<Step> {
-    let all = facts(log);
+    let all = facts(log, None);
     let of = |names: &[&str]| -> Vec<FactShown> {
         let named = all.iter().filter(|fact| names.contains(&fact.what));
         named.map(|fact| shown(log, fact, worth)).collect()
@@ -266,19 +291,27 @@ fn shown(log: &EventLog<'_>, fact: &BootFact, worth: &Worth) -> FactShown {
         };
     };
     let measured = log.events().get(*number);
-    let proven = measured.and_then(|event| event.pcr).is_some_and(|pcr| worth.proven.contains(&pcr));
-    let standing = if proven { Standing::Fact } else { Standing::NotProven };
-    let digest = measured.and_then(|event| event.digest(LogAlgorithm::Sha256)).map(hex::encode);
+    let proven = measured.and_then(|event| worth.bank_of(event));
+    let standing = if proven.is_some() { Standing::Fact } else { Standing::NotProven };
+    // Where nothing is proven, any digest is as good: it is what the log says.
+    let banks = proven.map_or_else(|| acceptable_banks().collect(), |bank| vec![bank]);
+    let digest = measured.and_then(|event| {
+        banks.into_iter().find_map(|bank| Some(format!("{bank} digest {}", digest(event, bank)?)))
+    });
     let (said, described) = if *vouched {
         (Shown::of(said), None)
     } else {
         let digest = digest.map_or_else(
             || "content of a digest in another bank".to_owned(),
-            |digest| format!("content with the digest {digest}"),
+            |digest| format!("content with the {digest}"),
         );
         (Shown::of(digest), Some(Shown::of(said)))
     };
     FactShown { what, said, described, event: Some(*number), standing }
+}
+
+fn acceptable_banks() -> impl Iterator<Item = PcrBank> {
+    PcrBank::ALL.into_iter().filter(|bank| bank.is_acceptable())
 }
 
 /// Settings of these PCRs whose text hashes, such as the boot order, and how many other measurements there are: their digests
@@ -286,10 +319,10 @@ fn shown(log: &EventLog<'_>, fact: &BootFact, worth: &Worth) -> FactShown {
 fn measurements(log: &EventLog<'_>, worth: &Worth, pcrs: &[u8]) -> Vec<FactShown> {
     let (mut all, mut others, mut others_proven) = (Vec::new(), 0, true);
     for (number, event) in log.events().iter().enumerate() {
-        let Some(pcr) = event.pcr.filter(|pcr| pcrs.contains(&pcr.get()) && event.extends()) else {
+        if !event.extends() || !event.pcr.is_some_and(|pcr| pcrs.contains(&pcr.get())) {
             continue;
-        };
-        let proven = worth.proven.contains(&pcr);
+        }
+        let proven = worth.bank_of(event).is_some();
         if matches!(event.kind, EventType::SEPARATOR | EventType::S_CRTM_VERSION) {
             continue;
         }
@@ -358,6 +391,8 @@ fn after_the_boot(verdict: &Verdict) -> Step {
 
 #[cfg(test)]
 mod tests {
+    use sealstone_attestation::event_log::LogAlgorithm;
+
     use super::super::builder::{COMMAND_LINE, LOADER_PATH, LogBuilder, honest};
     use super::*;
 
@@ -367,7 +402,7 @@ mod tests {
     fn steps(log: &LogBuilder, proven: &[u8]) -> Vec<Step> {
         let bytes = log.bytes();
         let log = EventLog::parse(&bytes).unwrap();
-        let proven = proven.iter().filter_map(|pcr| PcrIndex::new(*pcr)).collect();
+        let proven = proven.iter().map(|pcr| (PcrIndex::new(*pcr).unwrap(), PcrBank::Sha256)).collect();
         logged_steps(&log, &Worth { proven, doubt: None })
     }
 
@@ -393,8 +428,48 @@ mod tests {
         let steps = steps(&honest(&BANK), &[4]);
         let loader = facts_of(&steps, "boot loader")[0];
         let digest = hex::encode(LogAlgorithm::Sha256.digest(&[b"shim"]));
-        assert_eq!(loader.said.as_str(), format!("content with the digest {digest}"));
+        assert_eq!(loader.said.as_str(), format!("content with the sha256 digest {digest}"));
         assert_eq!(loader.described.as_ref().unwrap().as_str(), LOADER_PATH);
+    }
+
+    /// Which PCRs this log explains, of what another machine quotes in these banks.
+    fn proven_by(log: &LogBuilder, quoted: &LogBuilder, banks: &[PcrBank]) -> BTreeMap<u8, PcrBank> {
+        let bytes = log.bytes();
+        let mut values = sealstone_attestation::PcrValues::new();
+        for (bank, pcr, value) in
+            quoted.quoted(&[4, 7, 8, 9]).iter().filter(|(bank, ..)| banks.contains(bank))
+        {
+            values.insert(bank, pcr, value.to_vec()).unwrap();
+        }
+        let compared = EventLog::parse(&bytes).unwrap().compare(&values);
+        proven(&compared).into_iter().map(|(pcr, bank)| (pcr.get(), bank)).collect()
+    }
+
+    #[test]
+    fn a_pcr_is_proven_in_a_bank_that_was_quoted_and_in_none_if_one_contradicts() {
+        use PcrBank::{Sha1, Sha256, Sha384};
+        let both = [LogAlgorithm::Sha256, LogAlgorithm::Sha384];
+        let (log, mut forged) = (honest(&both), honest(&both));
+        // One more image, of which the SHA-256 digest is made up.
+        let (id, digest) = (LogAlgorithm::Sha384.id(), LogAlgorithm::Sha384.digest(&[b"evil"]));
+        let good = LogAlgorithm::Sha256.digest(&[b"good"]);
+        let image = EventType::EFI_BOOT_SERVICES_APPLICATION.code();
+        forged.raw(4, image, &[(LogAlgorithm::Sha256.id(), good), (id, digest.clone())], b"");
+        let mut real = honest(&both);
+        real.extend(LogAlgorithm::Sha384, 4, &digest);
+        real.extend(LogAlgorithm::Sha256, 4, &LogAlgorithm::Sha256.digest(&[b"evil"]));
+        let of = |banks: &[PcrBank]| proven_by(&forged, &real, banks);
+        assert_eq!(of(&[Sha384]), BTreeMap::from([(4, Sha384), (7, Sha384), (8, Sha384), (9, Sha384)]));
+        assert_eq!(of(&[Sha256, Sha384]), BTreeMap::from([(7, Sha256), (8, Sha256), (9, Sha256)]));
+        assert_eq!(of(&[Sha256]), BTreeMap::from([(7, Sha256), (8, Sha256), (9, Sha256)]));
+        assert_eq!(proven_by(&log, &log, &[Sha256, Sha384]).len(), 4);
+        // A bank of which the log says nothing contradicts nothing, and SHA-1 proves nothing.
+        let other = honest(&[LogAlgorithm::Sha1, LogAlgorithm::Sha384]);
+        assert_eq!(
+            proven_by(&other, &honest(&[LogAlgorithm::Sha256, LogAlgorithm::Sha384]), &[Sha256, Sha384])[&4],
+            Sha384
+        );
+        assert!(proven_by(&other, &other, &[Sha1]).is_empty());
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Enclave {
             }
         };
         let report = verified.report();
-        let bound = ["signature.valid", "statement.bound", "report.signature"];
+        let bound = ["ak.enrolled", "signature.valid", "statement.bound", "report.signature"];
         let vouched = bound.iter().all(|check| passed(verdict, check));
         let build = &report.build;
         let binary = build.binary_sha256.map_or_else(|| "unknown".to_owned(), |digest| digest.to_string());

@@ -35,7 +35,7 @@ pub(crate) struct Asked<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) accepted: bool,
-    /// Which node the evidence names; a claim.
+    /// Which node the evidence names, if a quote vouches for its report.
     pub(crate) node: Shown,
     pub(crate) summary: Shown,
     pub(crate) levels: Vec<LevelShown>,
@@ -63,10 +63,11 @@ impl Page {
     ) -> Self {
         let log = boot::read(evidence);
         let enclave = Enclave::of(evidence, verdict);
-        let node = enclave.rows.iter().find(|(name, _)| *name == "node");
+        // Anybody can sign a report with some key and any name in it.
+        let node = enclave.rows.iter().find(|(name, _)| *name == "node" && enclave.doubt.is_none());
         Self {
             accepted: verdict.accepted(),
-            node: node.map_or_else(|| Shown::of("an unknown node"), |(_, node)| node.clone()),
+            node: node.map_or_else(|| Shown::of("an unproven node"), |(_, node)| node.clone()),
             summary: summary(verdict),
             levels: levels(verdict),
             warnings: verdict.warnings().iter().take(WARNINGS_SHOWN).map(Shown::of).collect(),

@@ -16,6 +16,9 @@ const STATES_SHOWN: usize = 3;
 /// Events of one PCR that are listed.
 const EVENTS_SHOWN: usize = 40;
 
+/// Events that are listed for all PCRs together, in equal parts: a machine may differ in every PCR.
+const EVENTS_ALL_SHOWN: usize = 200;
+
 /// The table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PcrTable {
@@ -190,25 +193,22 @@ fn former(manifest: Option<&Manifest>, quoted: &PcrValues) -> Vec<(Shown, &'stat
 
 /// What the log says of each PCR in which the nearest approved state differs.
 fn accounts(state: &State, quoted: &PcrValues, log: Option<&EventLog<'_>>, vouched: bool) -> Vec<Account> {
+    let differing = differing(state, quoted);
+    let part = EVENTS_SHOWN.min(EVENTS_ALL_SHOWN / differing.len().max(1));
     let one = |pcr: PcrIndex| Account {
         pcr: pcr.get(),
         state: Shown::of(state.name()),
-        found: account(state, pcr, quoted, log, vouched),
+        found: match log {
+            _ if !vouched => Found::Unknown("nothing shows that the TPM signed this value"),
+            Some(log) => account(state, pcr, quoted, log, part),
+            None => Found::Unknown("the evidence holds no log that can be read"),
+        },
     };
-    differing(state, quoted).into_iter().map(one).collect()
+    differing.into_iter().map(one).collect()
 }
 
-fn account(
-    state: &State,
-    pcr: PcrIndex,
-    quoted: &PcrValues,
-    log: Option<&EventLog<'_>>,
-    vouched: bool,
-) -> Found {
-    let Some(log) = log else { return Found::Unknown("the evidence holds no log that can be read") };
-    if !vouched {
-        return Found::Unknown("nothing shows that the TPM signed this value");
-    }
+/// With at most so many events.
+fn account(state: &State, pcr: PcrIndex, quoted: &PcrValues, log: &EventLog<'_>, part: usize) -> Found {
     let bank = state.bank();
     // One value at a time: each comparison walks through the log.
     let compared = |value: Option<&[u8]>| {
@@ -225,9 +225,9 @@ fn account(
     }
     let numbers = log.extending(bank, pcr);
     let listed = |numbers: &[usize]| {
-        let events = numbers.iter().take(EVENTS_SHOWN);
-        let events = events.filter_map(|number| EventShown::of(log, *number, true)).collect();
-        (events, numbers.len().saturating_sub(EVENTS_SHOWN))
+        let events = numbers.iter().take(part);
+        let events = events.filter_map(|number| EventShown::of(log, *number, Some(bank))).collect();
+        (events, numbers.len().saturating_sub(part))
     };
     match compared(state.pcrs().get(&pcr).map(Vec::as_slice)) {
         Some(Comparison::Differs { after: Some(before), .. }) => {

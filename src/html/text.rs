@@ -3,9 +3,18 @@
 use std::fmt;
 
 use maud::Render;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
 /// Characters of one text: longer ones are cut, and say so.
 const CHARACTERS_MAX: usize = 400;
+
+/// Bytes that one text takes in the file, escapes for HTML among them: with what stands around them the
+/// thousand texts of a page whose lists are full stay below 2 MiB. Whatever is written plainly, or in letters of two bytes, is cut
+/// by its characters first.
+pub(super) const BYTES_MAX: usize = 800;
+
+/// Marks upon one letter: writing needs up to three, and a pile of them covers the lines above and below.
+const MARKS_MAX: usize = 4;
 
 /// Characters from which a text without a space is no word.
 const CODE_MIN: usize = 30;
@@ -20,11 +29,18 @@ impl Shown {
     pub(crate) fn of(text: impl fmt::Display) -> Self {
         let text = text.to_string();
         let mut out = String::new();
-        let mut characters = text.chars();
-        for character in characters.by_ref().take(CHARACTERS_MAX) {
-            if is_harmless(character) { out.push(character) } else { out.extend(character.escape_default()) }
+        let (mut bytes, mut marks, mut left) = (0, 0, text.chars().count());
+        for character in text.chars().take(CHARACTERS_MAX) {
+            marks = if is_mark(character) { marks + 1 } else { 0 };
+            let plain = is_harmless(character) && marks <= MARKS_MAX;
+            let written = if plain { character.to_string() } else { spelled_out(character) };
+            bytes += written.chars().map(bytes_in_html).sum::<usize>();
+            if bytes > BYTES_MAX {
+                break;
+            }
+            out.push_str(&written);
+            left -= 1;
         }
-        let left = characters.count();
         if left > 0 {
             out.push_str(&format!("… (and {left} more characters)"));
         }
@@ -63,6 +79,25 @@ fn is_harmless(character: char) -> bool {
     !character.is_control() && !invisible
 }
 
+fn spelled_out(character: char) -> String {
+    character.escape_default().to_string()
+}
+
+/// What a character takes once it is escaped for HTML.
+const fn bytes_in_html(character: char) -> usize {
+    match character {
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        '"' => "&quot;".len(),
+        other => other.len_utf8(),
+    }
+}
+
+/// Whether a character is drawn upon the one before it, in whatever script.
+fn is_mark(character: char) -> bool {
+    character.general_category_group() == GeneralCategoryGroup::Mark
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,8 +116,63 @@ mod tests {
         let shown = Shown::of("x".repeat(100_000));
         assert!(shown.as_str().ends_with("… (and 99600 more characters)"));
         assert!(shown.as_str().len() < CHARACTERS_MAX + 50);
-        // Escapes are longer than what they escape; the bound is of what was given.
-        assert!(Shown::of("\u{202e}".repeat(100_000)).as_str().len() < CHARACTERS_MAX * 12);
+    }
+
+    /// Bytes of a text in the file, and what follows one that was cut.
+    fn bytes_of(text: &str) -> (usize, String) {
+        let html = maud::html! { (Shown::of(text)) }.into_string();
+        let end = html.rfind("… (and ").unwrap_or(html.len());
+        (end, html[end..].to_owned())
+    }
+
+    #[test]
+    fn a_text_ends_by_its_bytes_in_the_file_too() {
+        for one in [
+            "\u{202e}",
+            "\u{e0041}",
+            "&",
+            "\"",
+            "<",
+            "'",
+            "字",
+            "\u{10ffff}",
+            "\0",
+            "\n",
+            "a\u{301}\u{301}",
+            "&\u{202e}é",
+        ] {
+            let (bytes, cut) = bytes_of(&one.repeat(100_000));
+            assert!(bytes <= BYTES_MAX && bytes + cut.len() <= BYTES_MAX + 40, "{one:?}: {bytes}{cut}");
+            assert!(
+                !cut.is_empty() && bytes > BYTES_MAX / 2 - 16,
+                "{one:?}: no more is cut than must be: {bytes}"
+            );
+        }
+        assert_eq!(bytes_of(&"&".repeat(161)), (800, "… (and 1 more characters)".to_owned()));
+        assert_eq!(bytes_of(&"&".repeat(160)), (800, String::new()));
+        assert_eq!(
+            bytes_of(&"é".repeat(400)),
+            (800, String::new()),
+            "what is written is cut by characters alone"
+        );
+    }
+
+    #[test]
+    fn marks_do_not_pile_up() {
+        let four = "e\u{301}\u{302}\u{303}\u{304}";
+        assert_eq!(Shown::of(four).as_str(), four);
+        assert_eq!(
+            Shown::of(format!("{four}\u{20dd}\u{301}x\u{301}")).as_str(),
+            format!("{four}\\u{{20dd}}\\u{{301}}x\u{301}")
+        );
+        for hebrew_or_thai in ["בְּרֵאשִׁ֖ית", "ที่นี่", "नमस्ते"] {
+            assert_eq!(Shown::of(hebrew_or_thai).as_str(), hebrew_or_thai);
+        }
+        // Marks of every script, and a text that begins with them.
+        assert_eq!(
+            Shown::of("\u{e31}".repeat(6)).as_str(),
+            format!("{}\\u{{e31}}\\u{{e31}}", "\u{e31}".repeat(4))
+        );
     }
 
     #[test]

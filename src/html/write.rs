@@ -26,7 +26,8 @@ const CONTENTS: [(&str, &str); 9] = [
 
 /// The whole file.
 pub(crate) fn write(page: &Page) -> String {
-    let word = if page.accepted { "accepted" } else { "refused" };
+    // First, so that nothing which follows can be read as the verdict.
+    let word = if page.accepted { "Accepted" } else { "Refused" };
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -36,7 +37,7 @@ pub(crate) fn write(page: &Page) -> String {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="referrer" content="no-referrer";
                 meta name="color-scheme" content="light dark";
-                title { "Evidence of " (page.node) ": " (word) }
+                title { (word) ": evidence of " (page.node) }
                 style { (PreEscaped(STYLE)) }
             }
             body {
@@ -89,7 +90,7 @@ fn banner(page: &Page, word: &str) -> Markup {
     html! {
         header class=(class) {
             p class="kicker" { "Sealstone evidence" }
-            h1 { span aria-hidden="true" { (sign) " " } "Evidence of " bdi { (page.node) } ": " (word) }
+            h1 { span aria-hidden="true" { (sign) " " } (word) ": evidence of " bdi { (page.node) } }
             p { bdi { (page.summary) } }
             @if !page.questions.is_empty() {
                 p { a href="#ask" { "What to ask next (" (page.questions.len()) ")" } }
@@ -242,7 +243,9 @@ fn events(events: &[EventShown], omitted: usize, label: &str) -> Markup {
                 td { (event.covered) }
                 td { bdi class="said" { (event.description) } }
                 @if digests {
-                    td { @if let Some(digest) = &event.digest { code class="hex" { (digest) } } @else { "none" } }
+                    td {
+                        @if let Some((bank, digest)) = &event.digest { (bank) ": " code class="hex" { (digest) } } @else { "none" }
+                    }
                 }
             }
         }
@@ -250,7 +253,7 @@ fn events(events: &[EventShown], omitted: usize, label: &str) -> Markup {
     let head = html! {
         th scope="col" { "Event" } th scope="col" { "PCR" } th scope="col" { "Type" }
         th scope="col" { "Does the digest cover it?" } th scope="col" { "What the log says" }
-        @if digests { th scope="col" { "SHA-256 digest" } }
+        @if digests { th scope="col" { "Digest" } }
     };
     html! {
         (table(&html! { (events.len()) @if events.len() == 1 { " event" } @else { " events" } }, label, &head, &body))

@@ -6,15 +6,25 @@ driven through chromedriver (W3C WebDriver), with nothing but Python's own libra
 
 import base64
 import json
+import os
 import pathlib
 import re
+import selectors
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 
 # A page of one file opens at once; axe-core takes seconds on a slow machine.
 DEADLINE_S = 120
+
+# chromedriver listens in well under a second; a machine that is busy takes longer.
+START_DEADLINE_S = 60
+
+# What chromedriver says before it listens is a few lines.
+START_BYTES_MAX = 64 * 1024
 
 # WCAG 2.0, 2.1 and 2.2, levels A and AA, and the practices that axe-core counts as best.
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -41,16 +51,35 @@ class Driver:
     """One chromedriver with one browser."""
 
     def __init__(self, home):
+        # A group of its own: whatever chromedriver starts ends with it.
         self.process = subprocess.Popen(
-            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            ["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        for line in self.process.stdout:
-            found = re.search(r"started successfully on port (\d+)", line)
-            if found:
-                break
-        else:
-            raise SystemExit("chromedriver did not start")
-        self.base = f"http://127.0.0.1:{found.group(1)}"
+        self.session = None
+        try:
+            self.base = f"http://127.0.0.1:{self.port()}"
+            self.open(home)
+        except BaseException:
+            self.close()
+            raise
+
+    def port(self):
+        """The port that chromedriver says it has."""
+        end = time.monotonic() + START_DEADLINE_S
+        said = b""
+        with selectors.DefaultSelector() as ready:
+            ready.register(self.process.stdout, selectors.EVENT_READ)
+            while len(said) < START_BYTES_MAX and ready.select(max(0, end - time.monotonic())):
+                piece = os.read(self.process.stdout.fileno(), 4096)
+                if not piece:
+                    break
+                said += piece
+                found = re.search(rb"started successfully on port (\d+)\D", said)
+                if found:
+                    return int(found.group(1))
+        raise SystemExit(f"expected chromedriver to say its port within {START_DEADLINE_S} s, found {said[:500]!r}")
+
+    def open(self, home):
         # As root there is no sandbox; the pages are our own.
         arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
                      "--disable-background-networking", "--disable-component-update", f"--user-data-dir={home}", "about:blank"]
@@ -79,10 +108,13 @@ class Driver:
 
     def close(self):
         try:
-            self.call(self.session, method="DELETE")
+            if self.session:
+                self.call(self.session, method="DELETE")
         finally:
-            self.process.terminate()
+            # Also a browser that chromedriver left behind. Until it is waited for, its number is nobody else's.
+            os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(timeout=30)
+            self.process.stdout.close()
 
 
 def axe():

@@ -121,9 +121,9 @@ fn verdicts_on_a_node_are_pages_that_a_browser_shows_to_everybody() {
     let seen = browser::look(&folder, &pages);
     readable(&seen[0]);
     readable(&seen[1]);
-    assert_eq!(seen[0]["title"], "Evidence of node-1: accepted");
-    assert_eq!(seen[1]["title"], "Evidence of node-1: refused");
-    assert_eq!(seen[2]["title"], "Evidence of node-1: accepted", "the policy stops a script");
+    assert_eq!(seen[0]["title"], "Accepted: evidence of node-1");
+    assert_eq!(seen[1]["title"], "Refused: evidence of node-1");
+    assert_eq!(seen[2]["title"], "Accepted: evidence of node-1", "the policy stops a script");
     assert!(seen[2]["console"].as_array().unwrap().len() >= 3, "{}", seen[2]["console"]);
     let rules = seen[2]["looks"][0]["axe"]["violations"].to_string();
     assert!(rules.contains("image-alt"), "{rules}");
@@ -166,4 +166,42 @@ fn the_next_state_is_drafted_from_its_log_planned_approved_and_attested() {
         .json();
     let event_log = verdict["checks"].as_array().unwrap().iter().find(|check| check["name"] == "event_log");
     assert_eq!(event_log.unwrap()["result"], "passed", "{verdict}");
+}
+
+/// A driver of a browser that goes wrong in this way, told by what it runs.
+fn broken_driver(folder: &std::path::Path, script: &str) -> std::process::Output {
+    use std::os::unix::fs::PermissionsExt as _;
+    let driver = folder.join("chromedriver");
+    let child = "sleep 300 & echo $! > child; echo $$ > driver";
+    std::fs::write(&driver, format!("#!/bin/sh\ncd {}\n{child}\n{script}\n", folder.display())).unwrap();
+    std::fs::set_permissions(&driver, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let clients = concat!(env!("CARGO_MANIFEST_DIR"), "/clients");
+    let open = "import sys; sys.path.insert(0, sys.argv[1]); import browser; browser.START_DEADLINE_S = 2; \
+                browser.Driver(sys.argv[2])";
+    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
+    let mut python = std::process::Command::new(sealstone_swtpm_tests::clients::program("python"));
+    python.args(["-B", "-c", open, clients]).arg(folder).env("PATH", path).output().unwrap()
+}
+
+#[test]
+fn a_browser_that_does_not_open_leaves_nothing_running() {
+    let listening = "echo 'ChromeDriver was started successfully on port 1.'; exec sleep 300";
+    for (script, said) in [
+        ("exec sleep 300", "to say its port within 2 s"),
+        ("exit 1", "to say its port within 2 s"),
+        // It says that it listens, and nobody does: its session fails.
+        (listening, "refused"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = broken_driver(folder.path(), script);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && error.contains(said), "{script}: {error}");
+        for name in ["driver", "child"] {
+            let id = std::fs::read_to_string(folder.path().join(name)).unwrap();
+            // A process that ended may stay in the table until whoever inherited it looks.
+            let state = std::fs::read_to_string(format!("/proc/{}/stat", id.trim()));
+            let ended = state.map_or(true, |stat| stat.rsplit(") ").next().unwrap().starts_with(['Z', 'X']));
+            assert!(ended, "{script}: the {name} still runs");
+        }
+    }
 }

@@ -94,7 +94,7 @@ pub(crate) fn evidence_over(
     }
 }
 
-/// The same evidence with a quote of other SHA-256 PCRs.
+/// The same evidence with a quote of other PCRs.
 pub(crate) fn requoted(mut evidence: Evidence, machine: u8, pcrs: PcrValues) -> Evidence {
     let bound = statement(
         evidence.purpose,
@@ -119,9 +119,9 @@ fn filled(boot: u8) -> PcrValues {
 
 /// TPM2_Quote of these SHA-256 PCRs (TPM 2.0 Part 2, section 10.12).
 fn quote(bound: &Statement, machine: u8, pcrs: PcrValues) -> QuoteEvidence {
-    let (mut mask, mut values) = ([0_u8; 3], Vec::new());
+    let (mut masks, mut values) = (std::collections::BTreeMap::<PcrBank, [u8; 3]>::new(), Vec::new());
     for (bank, index, value) in pcrs.iter() {
-        assert_eq!(bank, PcrBank::Sha256);
+        let mask = masks.entry(bank).or_default();
         mask[usize::from(index.get() / 8)] |= 1 << (index.get() % 8);
         values.extend_from_slice(value);
     }
@@ -136,8 +136,12 @@ fn quote(bound: &Statement, machine: u8, pcrs: PcrValues) -> QuoteEvidence {
     attest.extend(1000_u64.to_be_bytes());
     attest.extend([0, 0, 0, 7, 0, 0, 0, 2, 1]);
     attest.extend(0x0001_0002_0003_0004_u64.to_be_bytes());
-    attest.extend([0, 0, 0, 1, 0x00, 0x0b, 3]);
-    attest.extend(mask);
+    attest.extend(u32::try_from(masks.len()).unwrap().to_be_bytes());
+    for (bank, mask) in masks {
+        attest.extend(bank.algorithm_id().to_be_bytes());
+        attest.push(3);
+        attest.extend(mask);
+    }
     attest.extend(sized(&Sha256::digest(values)));
 
     let key = p256::ecdsa::SigningKey::from_slice(&attestation_scalar(machine)).unwrap();
