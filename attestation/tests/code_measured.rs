@@ -12,7 +12,7 @@ use builder::{LogBuilder, honest_events, utf16};
 use scene::{NOT_SHOWN, PASSED, Scene, levels, nonce};
 use sealstone_attestation::event_log::{EventLog, EventType, LogAlgorithm};
 use sealstone_attestation::{
-    Base64Bytes, CodeMeasurement, Evidence, Level, LevelResult, Outcome, PcrBank, PcrIndex, Purpose,
+    Base64Bytes, Check, CodeMeasurement, Evidence, Level, LevelResult, Outcome, PcrBank, PcrIndex, Purpose,
     Sha256Digest, Verdict,
 };
 use sha2::{Digest as _, Sha256};
@@ -21,20 +21,57 @@ const BANK: [LogAlgorithm; 1] = [LogAlgorithm::Sha256];
 
 const HASH: &str = "6af0869bb4f7acdc9ec11fc0e363bce77f4972c6da00722ef47bd501da9ec626";
 
-/// What is approved of the machine: firmware, boot loader, policy, commands and files.
-const APPROVED: [u8; 5] = [0, 4, 7, 8, 9];
+/// What is approved of the machine: firmware, boot loader, policy, commands and files, and that no stub was told anything.
+const APPROVED: [u8; 6] = [0, 4, 7, 8, 9, 12];
+
+/// What is approved of one that booted a unified kernel image.
+const APPROVED_UNIFIED: [u8; 8] = [0, 4, 7, 8, 9, 11, 12, 13];
 
 /// A boot through GRUB with this command line. The one of the honest boot is taken out by asking for another PCR 8.
 fn grub(line: &str) -> LogBuilder {
-    let mut log = LogBuilder::agile(&BANK);
-    log.measure(0, EventType::S_CRTM_VERSION, &utf16("1.0\0")).secure_boot(1).separators();
-    log.image("\\EFI\\debian\\shimx64.efi", b"shim")
+    let mut log = loader();
+    log.event(9, EventType::IPL, b"configuration", b"(hd0,gpt2)/grub/grub.cfg\0")
+        .grub("grub_cmd: ", "[ -s (hd0,gpt2)/grub/grubenv ]")
+        .grub("grub_cmd: ", "menuentry_id_option=--id")
+        .grub("grub_cmd: ", "menuentry Debian {\n\tlinux\t/vmlinuz root=/dev/sda1\n}")
+        .grub("grub_cmd: ", "search --no-floppy --fs-uuid --set=root 711ea75d")
         .event(9, EventType::IPL, b"kernel", b"/vmlinuz\0")
-        .event(9, EventType::IPL, b"initrd", b"/initrd.img\0")
         .grub("grub_cmd: ", &format!("linux /vmlinuz {line}"))
         .grub("kernel_cmdline: ", &format!("/vmlinuz {line}"))
+        .grub("grub_cmd: ", "initrd /initrd.img")
+        .event(9, EventType::IPL, b"initrd", b"/initrd.img\0")
         .exit_boot_services();
     log
+}
+
+/// A boot as far as its loader.
+fn loader() -> LogBuilder {
+    let mut log = LogBuilder::agile(&BANK);
+    log.measure(0, EventType::S_CRTM_VERSION, &utf16("1.0\0")).secure_boot(1).separators();
+    log.image("\\EFI\\debian\\shimx64.efi", b"shim");
+    log
+}
+
+/// A boot of a unified kernel image with these sections; boot loader and stub measure this command line.
+fn unified(sections: &[&str], line: &str) -> LogBuilder {
+    let mut log = loader();
+    let line = utf16(&format!("{line}\0"));
+    log.measure(12, EventType::IPL, &line).image("\\EFI\\Linux\\linux.efi", b"unified kernel image");
+    for section in sections {
+        let (name, description) = (format!("{section}\0"), utf16(&format!("{section}\0")));
+        log.event(11, EventType::IPL, name.as_bytes(), &description).event(
+            11,
+            EventType::IPL,
+            format!("content of {section}").as_bytes(),
+            &description,
+        );
+    }
+    log.measure(12, EventType::IPL, &line).exit_boot_services();
+    log
+}
+
+fn of_unified(log: &LogBuilder) -> Verdict {
+    appraised(log, &APPROVED_UNIFIED, Some(log.bytes()))
 }
 
 fn verity() -> LogBuilder {
@@ -80,26 +117,85 @@ fn a_root_hash_on_the_approved_command_line_shows_the_code() {
 }
 
 #[test]
-fn a_stub_s_command_line_in_utf_16_counts_as_well() {
-    let mut log = LogBuilder::agile(&BANK);
-    log.measure(0, EventType::S_CRTM_VERSION, &utf16("1.0\0")).secure_boot(1).separators();
-    log.image("\\EFI\\Linux\\linux.efi", b"unified kernel image")
-        .event(11, EventType::IPL, b".linux\0", &utf16(".linux\0"))
-        .event(11, EventType::IPL, b"kernel", &utf16(".linux\0"));
-    let line = utf16(&format!("roothash={HASH} ro\0"));
-    log.measure(12, EventType::IPL, &line).exit_boot_services();
-    let approved = [0, 4, 7, 11, 12];
-    let verdict = appraised(&log, &approved, Some(log.bytes()));
+fn the_command_line_that_a_unified_kernel_image_was_given_counts_as_well() {
+    let line = format!("roothash={HASH} ro");
+    let log = unified(&[".linux", ".osrel", ".initrd"], &line);
+    let verdict = of_unified(&log);
     assert!(verdict.accepted(), "{:?}", verdict.first_failure());
-    refused(&appraised(&log, &[0, 4, 7, 12], Some(log.bytes())), "initial file system");
-    refused(&appraised(&log, &[0, 7, 11], Some(log.bytes())), "expected PCR 12");
-    // Another command line beside it, hidden under another type.
-    let mut other = log.clone();
-    other.measure(12, EventType::IPL, &utf16("roothash=00 rw\0"));
-    refused(&appraised(&other, &approved, Some(other.bytes())), "several that differ");
+    assert!(verdict.check("code.measured").unwrap().detail.contains("approved PCR 12"));
+    for (left_out, why) in [
+        (4, "expected PCR 4"),
+        (8, "expected PCR 8"),
+        (9, "expected PCR 9"),
+        (11, "expected PCR 11"),
+        (12, "expected PCR 12"),
+        (13, "expected PCR 13"),
+    ] {
+        let approved: Vec<u8> = APPROVED_UNIFIED.into_iter().filter(|pcr| *pcr != left_out).collect();
+        refused(&appraised(&log, &approved, Some(log.bytes())), why);
+    }
+    // Another command line beside it: an addon's, or one hidden under another type.
+    let mut addon = log.clone();
+    addon.measure(12, EventType::IPL, &utf16("quiet\0"));
+    refused(&of_unified(&addon), "several that differ");
     let mut hidden = log.clone();
     hidden.event(12, EventType::COMPACT_HASH, &utf16("root=/dev/sda2\0"), b"data");
-    refused(&appraised(&hidden, &approved, Some(hidden.bytes())), "only describes");
+    refused(&of_unified(&hidden), "only describes");
+    let mut retyped = log.clone();
+    retyped.measure(12, EventType::EVENT_TAG, &utf16("root=/dev/sda2\0"));
+    refused(&of_unified(&retyped), "only describes");
+    let mut ascii = log.clone();
+    ascii.measure(12, EventType::IPL, b"root=/dev/sda2\0");
+    refused(&of_unified(&ascii), "only describes");
+    // And one of GRUB's.
+    let mut both = log.clone();
+    both.grub("kernel_cmdline: ", &format!("/vmlinuz {line}"));
+    refused(&of_unified(&both), "GRUB's in PCR 8 and a stub's in PCR 12");
+}
+
+#[test]
+fn a_stub_without_measured_sections_shows_no_kernel() {
+    let line = format!("roothash={HASH} ro");
+    // A kernel of its own: what reads the line is in no PCR 11.
+    refused(&of_unified(&unified(&[], &line)), "into PCR 11");
+    // PCR 9 of such a kernel does not help: whatever was measured there need not be the initial file system.
+    let mut files = unified(&[], &line);
+    files.event(9, EventType::EVENT_TAG, b"initrd", b"Linux initrd\0");
+    refused(&of_unified(&files), "into PCR 11");
+    let without = unified(&[".linux", ".osrel"], &line);
+    refused(&of_unified(&without), "own initial file system");
+    // Called a section, but of another digest.
+    let mut called = unified(&[".linux"], &line);
+    called.event(11, EventType::IPL, b"other", &utf16(".initrd\0"));
+    refused(&of_unified(&called), "own initial file system");
+    // The kernel sets up its own devices without one.
+    let kernel_s = format!(
+        "ro root=/dev/dm-0 dm-mod.create=\"vroot,,,ro,0 8 verity 1 PARTUUID=a PARTUUID=a 4096 4096 1 1 sha256 {HASH} -\""
+    );
+    let verdict = of_unified(&unified(&[".linux"], &kernel_s));
+    assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+    // Extensions that were approved, of which the log says nothing.
+    let mut extended = unified(&[".linux", ".initrd"], &line);
+    extended.extend(LogAlgorithm::Sha256, 13, &[1; 32]);
+    refused(&of_unified(&extended), "into PCR 13");
+}
+
+#[test]
+fn a_command_line_inside_a_unified_kernel_image_is_not_read_and_not_passed_over() {
+    let line = format!("roothash={HASH} ro");
+    // What is measured into PCR 12 is an addon then.
+    let inside = unified(&[".linux", ".cmdline", ".initrd"], &line);
+    refused(&of_unified(&inside), "without a command line of its own");
+    // By digest, whatever the event is called.
+    for (kind, data) in [
+        (EventType::IPL, utf16(".osrel\0")),
+        (EventType::COMPACT_HASH, b"x".to_vec()),
+        (EventType::EVENT_TAG, Vec::new()),
+    ] {
+        let mut called = unified(&[".linux", ".initrd"], &line);
+        called.event(11, kind, b".cmdline\0", &data);
+        refused(&of_unified(&called), "without a command line of its own");
+    }
 }
 
 #[test]
@@ -117,11 +213,13 @@ fn without_its_event_log_no_command_line_is_known() {
 fn nobody_approved_what_no_state_names() {
     let log = verity();
     for (approved, why) in [
-        (&[0, 4, 7, 9][..], "expected PCR 8"),
-        (&[0, 4, 7, 8], "initial file system"),
-        (&[0, 8, 9], "boot loader"),
-        (&[4, 8, 9, 7], ""),
-        (&[0, 7, 8, 9], ""),
+        (&[0, 4, 7, 9, 12][..], "expected PCR 8"),
+        (&[0, 4, 7, 8, 12], "expected PCR 9, which holds the kernel and its initial file system"),
+        (&[0, 4, 7, 8, 9], "expected PCR 12"),
+        (&[0, 8, 9, 12], "expected PCR 4, which holds the boot loader"),
+        // Secure Boot says who signed a loader, not which loader ran.
+        (&[0, 7, 8, 9, 12], "expected PCR 4, which holds the boot loader"),
+        (&[4, 8, 9, 12], ""),
     ] {
         let verdict = appraised(&log, approved, Some(log.bytes()));
         if why.is_empty() {
@@ -130,13 +228,83 @@ fn nobody_approved_what_no_state_names() {
             refused(&verdict, why);
         }
     }
-    // With Secure Boot off PCR 7 says nothing of the boot loader.
+    // With Secure Boot off, too, the loader's own digest decides.
     let mut open = LogBuilder::agile(&BANK);
     open.secure_boot(0).separators();
     open.event(9, EventType::IPL, b"kernel", b"/vmlinuz\0")
         .grub("kernel_cmdline: ", &format!("/vmlinuz roothash={HASH}"))
         .exit_boot_services();
-    refused(&appraised(&open, &[7, 8, 9], Some(open.bytes())), "boot loader");
+    refused(&of(&open), "found no event that names one");
+}
+
+#[test]
+fn what_is_approved_must_also_have_been_measured() {
+    // PCR 9 is in the state, and nothing is in it: any initial file system could have read the line.
+    let mut unread = loader();
+    unread.grub("kernel_cmdline: ", &format!("/vmlinuz roothash={HASH}")).exit_boot_services();
+    refused(&of(&unread), "into PCR 9");
+    // It was extended, and no event says with what.
+    let mut extended = unread.clone();
+    extended.extend(LogAlgorithm::Sha256, 9, &[1; 32]);
+    refused(&of(&extended), "into PCR 9");
+    // Another command line in the other PCR, left out of the log.
+    let mut hidden = verity();
+    let shown = hidden.bytes();
+    hidden.measure(12, EventType::IPL, &utf16("root=/dev/sda2\0"));
+    refused(&appraised(&hidden, &APPROVED, Some(shown)), "into PCR 12");
+    let mut hidden = unified(&[".linux", ".initrd"], &format!("roothash={HASH}"));
+    let shown = hidden.bytes();
+    hidden.grub("kernel_cmdline: ", "/vmlinuz root=/dev/sda2");
+    refused(&appraised(&hidden, &APPROVED_UNIFIED, Some(shown)), "into PCR 8");
+}
+
+#[test]
+fn other_ways_of_booting_through_grub_are_refused() {
+    for (text, why) in [
+        // A path with a space in it, and a list of blocks.
+        ("\"/vm linuz\" root=/dev/sda2", "found \"\\\"/vm\""),
+        ("0+20000 root=/dev/sda2", "found \"0+20000\""),
+        ("+20000 root=/dev/sda2", "found \"+20000\""),
+        ("chainloader /EFI/other.efi", "found \"chainloader\""),
+        ("multiboot2 /xen", "found \"multiboot2\""),
+        ("module2 /vmlinuz root=/dev/sda2", "found \"module2\""),
+        ("kernel /vmlinuz", "found \"kernel\""),
+        ("linux16 /vmlinuz", "found \"linux16\""),
+        ("initrd16 /initrd", "found \"initrd16\""),
+        ("xen_hypervisor /xen", "found \"xen_hypervisor\""),
+        ("acpi /table.aml", "found \"acpi\""),
+        ("devicetree /x.dtb", "found \"devicetree\""),
+        ("rmmod tpm", "found \"rmmod\""),
+        ("exit", "found \"exit\""),
+        ("", "found \"\""),
+        ("1=2", "found \"1=2\""),
+        // A second kernel.
+        ("linux /vmlinuz root=/dev/sda2", "found 2"),
+        ("linuxefi /vmlinuz root=/dev/sda2", "found 2"),
+        ("/vmlinuz root=/dev/sda2", "found several"),
+        ("(hd0,gpt2)/vmlinuz root=/dev/sda2", "found several"),
+    ] {
+        for prefix in ["grub_cmd: ", "grub_cmd "] {
+            let mut log = verity();
+            log.grub(prefix, text);
+            refused(&of(&log), why);
+        }
+    }
+    // Commands were measured, and none of them loads that kernel.
+    let mut none = loader();
+    none.event(9, EventType::IPL, b"kernel", b"/vmlinuz\0")
+        .grub("grub_cmd: ", "set default=0")
+        .grub("kernel_cmdline: ", &format!("/vmlinuz roothash={HASH}"))
+        .exit_boot_services();
+    refused(&of(&none), "found 0");
+    // A stub's line in GRUB's PCR, as very old ones measured it.
+    let mut old = loader();
+    old.event(9, EventType::IPL, b"kernel", b"/vmlinuz\0").measure(
+        8,
+        EventType::IPL,
+        &utf16(&format!("roothash={HASH}\0")),
+    );
+    refused(&of(&old), "only describes something");
 }
 
 #[test]
@@ -165,10 +333,22 @@ fn a_command_line_that_leaves_code_unmeasured_is_refused() {
         (format!("roothash={HASH} root=/dev/sda2"), "not what is verified"),
         (format!("roothash={HASH} systemd.verity=0"), "switched off"),
         (format!("roothash={HASH} rd.systemd.verity=0"), "switched off"),
+        (format!("roothash={HASH} systemd.verity=1 rd.systemd.verity=0"), "switched off"),
         (format!("roothash={HASH} systemd.verity_root_options=ignore-corruption"), "leave dm-verity whole"),
         (format!("roothash={HASH} init=/bin/sh"), "\"init\""),
         (format!("roothash={HASH} rdinit=/bin/sh"), "\"rdinit\""),
-        (format!("roothash={HASH} rd.break"), "\"break\""),
+        (format!("roothash={HASH} rd.break"), "\"rd.break\""),
+        (format!("roothash={HASH} initrd=/evil.img"), "\"initrd\""),
+        (format!("roothash={HASH} systemd.mask=apparmor.service"), "\"systemd.mask\""),
+        (
+            format!("roothash={HASH} sysctl.kernel.modprobe=/x luks.key=/x"),
+            "\"sysctl.kernel.modprobe\", \"luks.key\"",
+        ),
+        (format!("roothash={HASH} mount.usr=/dev/mapper/usr"), "together with usrhash="),
+        (format!("roothash={HASH} mount.usr=/dev/sda2"), "\"mount.usr\""),
+        (format!("roothash={HASH} mount.usrfstype=tmpfs"), "\"mount.usrfstype\""),
+        (format!("roothash={HASH} rootfstype=overlay"), "\"rootfstype\""),
+        (format!("rd.roothash={HASH}"), "\"rd.roothash\""),
         (format!("roothash={HASH} systemd.unit=rescue.target"), "systemd.unit"),
         (format!("roothash={HASH} systemd.debug_shell"), "debug-shell"),
         (format!("roothash={HASH} LD_PRELOAD=/evil.so"), "LD-PRELOAD"),
@@ -189,7 +369,7 @@ fn a_label_that_was_changed_makes_no_command_line() {
     // The real line with the label of a command is still one.
     let mut two = verity();
     two.grub("grub_cmd: ", "/vmlinuz ro root=/dev/sda2");
-    refused(&of(&two), "several that differ");
+    refused(&of(&two), "found several");
     // The real line with a type whose data is not hashed.
     let mut hidden = verity();
     hidden.event(8, EventType::IPL, b"/vmlinuz ro root=/dev/sda2", b"grub.cfg\0");
@@ -207,10 +387,10 @@ fn a_label_that_was_changed_makes_no_command_line() {
     extended.extend(LogAlgorithm::Sha256, 8, &[1; 32]);
     let verdict = appraised(&extended, &APPROVED, Some(bytes));
     refused(&verdict, "expected an event log");
-    // The same line twice is one.
+    // GRUB measures each line once: the same twice is a kernel loaded twice.
     let mut twice = verity();
     twice.grub("kernel_cmdline: ", &format!("/vmlinuz ro roothash={HASH} systemd.verity=yes"));
-    assert!(of(&twice).accepted());
+    refused(&of(&twice), "found several");
 }
 
 /// A list of these names and digests, and PCR 10 of the SHA-256 bank after it.
@@ -281,6 +461,9 @@ fn what_does_not_enforce_or_is_not_tied_shows_no_code() {
         ("ima_appraise=enforce ima_appraise=fix ima_policy=appraise_tcb", "alone"),
         ("ima_appraise=enforce ima_policy=secure_boot", "appraises what is executed"),
         ("ima_appraise=enforce ima_policy=appraise_tcb init=/bin/sh", "\"init\""),
+        ("rd.ima_appraise=enforce ima_policy=appraise_tcb", "\"rd.ima-appraise\""),
+        ("ima_appraise=enforce rd.ima_policy=appraise_tcb", "\"rd.ima-policy\""),
+        ("ima_appraise=enforce ima_policy=appraise_tcb lsm=apparmor", "\"integrity\""),
     ] {
         refused(&ima(line, &pcr, Some(&list), true), why);
     }
@@ -310,29 +493,88 @@ fn without_a_demand_the_gap_is_named() {
     assert!(verdict.warnings()[0].contains("code = \"none\""));
 }
 
-/// A real machine with dm-verity by the kernel (Container-Optimized OS), if the corpus is there.
+/// The kernel's own way, as Container-Optimized OS boots with it, on a line that leaves the code alone.
 #[test]
-fn a_real_boot_with_dm_verity_is_understood() {
+fn dm_verity_by_the_kernel_shows_the_code() {
+    let device = |name: &str| {
+        format!(
+            "{name},,,ro,0 4077568 verity 0 PARTUUID=a PARTUUID=a 4096 4096 509696 509696 sha256 {HASH} 4119"
+        )
+    };
+    let line = format!(
+        "init=/usr/lib/systemd/systemd rootwait ro noresume loglevel=7 console=tty1 console=ttyS0,115200 security=apparmor \
+         virtio_net.napi_tx=1 nmi_watchdog=0 module.sig_enforce=1 dm_verity.error_behavior=3 dm_verity.max_bios=-1 \
+         dm_verity.dev_wait=1 i915.modeset=1 cros_efi systemd.default_timeout_start_sec=900s root=/dev/dm-0 \
+         \"dm-mod.create={};{}\"",
+        device("vroot"),
+        device("oemroot")
+    );
+    let verdict = of(&grub(&line));
+    assert!(verdict.accepted(), "{:?}", verdict.first_failure());
+    assert!(verdict.check("code.measured").unwrap().detail.contains(HASH));
+}
+
+/// Real machines with dm-verity by the kernel (Container-Optimized OS), if the corpus is there. Their boots are understood,
+/// and their lines refused: they take firmware, configuration and units from disks that are not verified.
+#[test]
+fn real_boots_with_dm_verity_are_understood_and_what_is_open_is_named() {
     let Some(folder) = corpus() else { return };
     let mut seen = 0;
     for name in ["eventlogwithsp800155.bin", "confidential-gke-debug-251000_eventlog.bin"] {
         let bytes =
             std::fs::read(folder.join("google+go-tpm-tools/internal/test/eventlogs").join(name)).unwrap();
-        let log = EventLog::parse(&bytes).unwrap();
-        let mut values = sealstone_attestation::PcrValues::new();
-        for pcr in APPROVED {
-            let value = log.replay().get(LogAlgorithm::Sha256, PcrIndex::new(pcr).unwrap()).unwrap();
-            values.insert(PcrBank::Sha256, PcrIndex::new(pcr).unwrap(), value.to_vec()).unwrap();
-        }
-        let scene =
-            Scene::in_state(values, PcrBank::Sha256, &APPROVED, |draft| draft.code = CodeMeasurement::Verity);
-        let verdict = scene.appraise(&Evidence { event_log: Some(Base64Bytes(bytes)), ..scene.evidence() });
-        let check = verdict.check("code.measured").unwrap();
-        assert_eq!(check.result, Outcome::Passed, "{name}: {verdict:?}");
-        assert!(check.detail.contains(HASH), "{}", check.detail);
+        let check = real(bytes);
+        assert_eq!(check.result, Outcome::Failed, "{name}");
+        let open = [
+            "csm.disabled",
+            "loadpin.exclude",
+            "modules-load",
+            "firmware-class.path",
+            "systemd.mask",
+            "confidential-gke.hardened",
+            "cos.protected-stateful-partition",
+            "ds",
+        ]
+        .map(|name| format!("{name:?}"));
+        assert!(check.detail.contains(&format!("found {};", open.join(", "))), "{}", check.detail);
         seen += 1;
     }
     assert_eq!(seen, 2);
+}
+
+/// The commands that GRUB runs on real machines start nothing else: only their lines show no code.
+#[test]
+fn the_commands_of_real_boots_are_known() {
+    let Some(folder) = corpus() else { return };
+    let eventlogs = "google+go-tpm-tools/internal/test/eventlogs/";
+    let fixtures = "tpm2-software+tpm2-tools/test/integration/fixtures/";
+    let names = [
+        format!("{eventlogs}rhel8-uefi.bin"),
+        format!("{eventlogs}ubuntu-1804-amd-sev.bin"),
+        format!("{eventlogs}ubuntu-2104-no-secure-boot.bin"),
+        format!("{eventlogs}ubuntu-2404-amd-sevsnp.bin"),
+        format!("{fixtures}event-bootorder.bin"),
+        format!("{fixtures}event-gce-ubuntu-2104-log.bin"),
+    ];
+    for name in names {
+        let check = real(std::fs::read(folder.join(&name)).unwrap());
+        assert!(check.detail.contains("expected roothash="), "{name}: {}", check.detail);
+    }
+}
+
+/// What is found of a real machine that is approved as its log has it.
+fn real(bytes: Vec<u8>) -> Check {
+    let log = EventLog::parse(&bytes).unwrap();
+    let mut values = sealstone_attestation::PcrValues::new();
+    for pcr in APPROVED {
+        let index = PcrIndex::new(pcr).unwrap();
+        let value = log.replay().get(LogAlgorithm::Sha256, index).map_or(vec![0; 32], <[u8]>::to_vec);
+        values.insert(PcrBank::Sha256, index, value).unwrap();
+    }
+    let scene =
+        Scene::in_state(values, PcrBank::Sha256, &APPROVED, |draft| draft.code = CodeMeasurement::Verity);
+    let verdict = scene.appraise(&Evidence { event_log: Some(Base64Bytes(bytes)), ..scene.evidence() });
+    verdict.check("code.measured").unwrap().clone()
 }
 
 /// The folder of foreign data, if it is there; the repository keeps only what it made itself.

@@ -154,8 +154,10 @@ fn boot(line: &str) -> LogBuilder {
     log.measure(0, EventType::S_CRTM_VERSION, &utf16("1.0\0")).secure_boot(1).separators();
     log.image("\\EFI\\debian\\shimx64.efi", b"shim")
         .event(9, EventType::IPL, b"kernel", b"/vmlinuz\0")
-        .event(9, EventType::IPL, b"initrd", b"/initrd.img\0")
+        .grub("grub_cmd: ", &format!("linux /vmlinuz {line}"))
         .grub("kernel_cmdline: ", &format!("/vmlinuz {line}"))
+        .grub("grub_cmd: ", "initrd /initrd.img")
+        .event(9, EventType::IPL, b"initrd", b"/initrd.img\0")
         .exit_boot_services();
     log
 }
@@ -197,7 +199,7 @@ fn a_machine_that_booted_with_dm_verity_shows_its_code() {
         "--state",
         "boot-1",
         "--pcrs",
-        "sha256:0,4,7,8,9",
+        "sha256:0,4,7,8,9,12",
         "-o",
         "m1.json",
     ];

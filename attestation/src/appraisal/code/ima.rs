@@ -15,18 +15,24 @@ const POLICIES: [&str; 5] = ["tcb", "appraise_tcb", "secure_boot", "fail_securel
 
 /// Finds that files of root are appraised, and that what does not pass is refused.
 pub(super) fn check_enforced(line: &CommandLine<'_>) -> Result<(), String> {
-    let mut modes = line.values("ima-appraise").peekable();
+    let mut modes = line.values("ima-appraise")?.peekable();
     if modes.peek().is_none() {
         return Err("expected ima_appraise=enforce on the command line, found none".to_owned());
     }
     if let Some(other) = modes.find(|mode| *mode != Some("enforce")) {
         return Err(format!("expected ima_appraise=enforce alone, found {:?}", other.unwrap_or_default()));
     }
-    if line.values("evm").any(|mode| mode == Some("fix")) {
+    if line.anywhere("evm").any(|mode| mode == Some("fix")) {
         return Err("expected labels that are kept, found evm=fix, which renews them".to_owned());
     }
-    let mut appraised = line.values("ima-appraise-tcb").next().is_some();
-    for policies in line.values("ima-policy") {
+    // A kernel before 6.8 starts IMA only if the list of security modules has its part.
+    for modules in line.anywhere("lsm") {
+        if !modules.unwrap_or_default().split(',').any(|module| module == "integrity") {
+            return Err("expected \"integrity\" among the security modules of lsm=, found none".to_owned());
+        }
+    }
+    let mut appraised = line.values("ima-appraise-tcb")?.next().is_some();
+    for policies in line.values("ima-policy")? {
         for policy in policies.unwrap_or_default().split([' ', '|', '\n']).filter(|policy| !policy.is_empty())
         {
             if !POLICIES.contains(&policy) {
@@ -116,6 +122,7 @@ mod tests {
             "ima_appraise=enforce ima_policy=\"tcb appraise_tcb secure_boot\"",
             "ima_appraise=enforce ima_policy=tcb ima_policy=appraise_tcb",
             "ima-appraise=enforce ima_appraise_tcb",
+            "ima_appraise=enforce ima_policy=appraise_tcb lsm=lockdown,integrity",
         ] {
             assert!(enforced(line), "{line}");
         }
@@ -135,6 +142,14 @@ mod tests {
             "ima_appraise=enforce ima_policy=appraise_tcb2",
             "ima_appraise=enforcex ima_policy=appraise_tcb",
             "ima_appraise=enforce ima_policy=appraise_tcb evm=fix",
+            "ima_appraise=enforce ima_policy=appraise_tcb rd.evm=fix",
+            // The kernel ignores what begins so.
+            "rd.ima_appraise=enforce ima_policy=appraise_tcb",
+            "ima_appraise=enforce rd.ima_appraise=enforce ima_policy=appraise_tcb",
+            "ima_appraise=enforce rd.ima_policy=appraise_tcb",
+            "ima_appraise=enforce rd.ima_appraise_tcb",
+            "ima_appraise=enforce ima_policy=appraise_tcb lsm=lockdown",
+            "ima_appraise=enforce ima_policy=appraise_tcb lsm",
         ] {
             assert!(!enforced(line), "{line}");
         }

@@ -2,6 +2,8 @@
 
 mod boot;
 mod command_line;
+mod grub;
+mod harmless;
 mod ima;
 mod verity;
 
@@ -11,6 +13,7 @@ use crate::{
 };
 use boot::{Booted, booted};
 use command_line::CommandLine;
+use harmless::check_harmless;
 
 /// The check's name.
 const CHECK: &str = "code.measured";
@@ -39,9 +42,15 @@ pub(crate) fn check_code(list: &mut Checklist, demanded: CodeMeasurement, shown:
     }
     // Under an unknown state nothing was approved, so that nothing can be shown.
     let Some(state) = shown.state.filter(|_| list.passed("state.approved")) else { return };
-    let result = command_line(list, state, shown.event_log).and_then(|Booted { line, pcr }| {
+    let result = command_line(list, state, shown.event_log).and_then(|Booted { line, pcr, initrd_measured }| {
         let line = CommandLine::parse(&line)?;
-        line.check_closed()?;
+        check_harmless(&line)?;
+        // The kernel itself reads that one, and needs no initial file system.
+        if !initrd_measured && line.only("dm-mod.create")?.is_none() {
+            return Err(
+                "expected a unified kernel image with its own initial file system, found none in PCR 11".to_owned()
+            );
+        }
         let by = format!("by the command line in the approved PCR {pcr}");
         match demanded {
             CodeMeasurement::Verity => {

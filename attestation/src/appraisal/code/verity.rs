@@ -54,16 +54,17 @@ pub(super) fn verified<'a>(line: &CommandLine<'a>) -> Result<Verified<'a>, Strin
     let root = line.only("roothash")?;
     let usr = line.only("usrhash")?;
     let table = line.only("dm-mod.create")?;
+    check_usr(line, usr.is_some())?;
     match (root, usr, table) {
         // A verified /usr in addition takes nothing away.
-        (Some(hash), _, None) => {
+        (Some(hash), usr, None) => {
             check_hash("roothash", hash)?;
+            usr.map_or(Ok(()), |hash| check_hash("usrhash", hash))?;
             check_mounted(line, "root", "/dev/mapper/root")?;
             Ok(Verified { what: "root", hash })
         }
         (None, Some(hash), None) => {
             check_hash("usrhash", hash)?;
-            check_mounted(line, "mount.usr", "/dev/mapper/usr")?;
             Ok(Verified { what: "usr", hash })
         }
         (None, None, Some(table)) => {
@@ -84,14 +85,13 @@ pub(super) fn verified<'a>(line: &CommandLine<'a>) -> Result<Verified<'a>, Strin
 }
 
 fn check_not_switched_off(line: &CommandLine<'_>) -> Result<(), String> {
-    // `only` already takes `rd.` off.
-    for value in line.values("systemd.verity") {
+    for value in line.anywhere("systemd.verity") {
         if !matches!(value, None | Some("1" | "yes" | "y" | "true" | "t" | "on")) {
             return Err("expected dm-verity not to be switched off, found systemd.verity".to_owned());
         }
     }
     for name in ["systemd.verity-root-options", "systemd.verity-usr-options"] {
-        for value in line.values(name) {
+        for value in line.anywhere(name) {
             let options = value.unwrap_or_default().split(',');
             let names = options.map(|option| option.split_once('=').map_or(option, |(name, _)| name));
             if let Some(other) = names.filter(|name| !name.is_empty()).find(|name| !OPTIONS.contains(name)) {
@@ -100,7 +100,7 @@ fn check_not_switched_off(line: &CommandLine<'_>) -> Result<(), String> {
         }
     }
     // Of ChromeOS's kernels: 2 is to ignore what does not verify.
-    for value in line.values("dm-verity.error-behavior") {
+    for value in line.anywhere("dm-verity.error-behavior") {
         if !matches!(value, Some("0" | "1" | "3" | "eio" | "panic" | "notify")) {
             return Err("expected dm-verity to act on corruption, found dm_verity.error_behavior".to_owned());
         }
@@ -124,6 +124,20 @@ fn check_mounted(line: &CommandLine<'_>, name: &str, device: &str) -> Result<(),
             Err(format!("expected {name}={device}, found {found:?}, which is not what is verified"))
         }
     }
+}
+
+/// systemd mounts what `mount.usr=` names over `/usr` of any root file system, verified or not.
+fn check_usr(line: &CommandLine<'_>, verified: bool) -> Result<(), String> {
+    for name in ["mount.usrfstype", "mount.usrflags"] {
+        if line.anywhere(name).next().is_some() {
+            return Err(format!("expected /usr to be mounted as usual, found {name}"));
+        }
+    }
+    check_mounted(line, "mount.usr", "/dev/mapper/usr")?;
+    if !verified && line.anywhere("mount.usr").next().is_some() {
+        return Err("expected mount.usr= only together with usrhash=, found it alone".to_owned());
+    }
+    Ok(())
 }
 
 /// The root hash of the first device: `/dev/dm-0`. Every device must be verified, so that no other can take its place.
@@ -230,6 +244,7 @@ mod tests {
         }
         assert_eq!(of(&format!("usrhash={HASH}")), Ok(("usr", HASH.to_owned())));
         assert_eq!(of(&format!("usrhash={HASH} root=/dev/sda2 mount.usr=/dev/mapper/usr")).unwrap().0, "usr");
+        assert_eq!(of(&format!("roothash={HASH} usrhash={HASH} mount.usr=/dev/mapper/usr")), root);
     }
 
     #[test]
@@ -246,6 +261,19 @@ mod tests {
             format!("roothash={HASH} root=/dev/sda2"),
             format!("roothash={HASH} root=/dev/mapper/root root=/dev/sda2"),
             format!("usrhash={HASH} mount.usr=/dev/sda2"),
+            format!("usrhash={HASH} rd.mount.usr=/dev/mapper/usr"),
+            format!("usrhash={HASH} mount.usr=/dev/mapper/usr mount.usrfstype=tmpfs"),
+            format!("usrhash={HASH} mount.usrflags=x"),
+            // Whatever the root is, systemd mounts this over its /usr.
+            format!("roothash={HASH} mount.usr=/dev/sda2"),
+            format!("roothash={HASH} mount.usr=/dev/mapper/usr"),
+            format!("roothash={HASH} usrhash={HASH} mount.usr=/dev/sda2"),
+            format!("roothash={HASH} usrhash=00"),
+            format!("roothash={HASH} mount.usrfstype=overlay"),
+            format!("roothash={HASH} mount_usr=x mount.usrflags=upperdir=/x"),
+            format!("{} mount.usr=/dev/sda2", table(&device())),
+            format!("rd.roothash={HASH}"),
+            format!("roothash={HASH} rd.root=/dev/mapper/root"),
             format!("roothash={HASH} systemd.verity=0"),
             format!("roothash={HASH} rd.systemd.verity=no"),
             format!("roothash={HASH} systemd.verity=1 systemd.verity=off"),
