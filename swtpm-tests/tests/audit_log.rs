@@ -143,7 +143,7 @@ fn everything_a_node_does_is_exported_verified_and_anchored_also_after_restarts(
     assert!(status["log"]["size"].as_u64().unwrap() >= records.len() as u64, "{status}");
     assert_eq!(
         (&status["store"]["kind"], &status["store"]["version"]),
-        (&json!("sqlite"), &json!(3)),
+        (&json!("sqlite"), &json!(4)),
         "{status}"
     );
     // In a line each, and as one object whichever way it is asked for.
