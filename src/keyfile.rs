@@ -11,7 +11,7 @@ use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::pkcs8::{
     DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, LineEnding,
 };
-use sealstone_attestation::{Algorithm, PublicKey};
+use sealstone_attestation::{Algorithm, Envelope, EnvelopeSignature, PublicKey};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -105,6 +105,17 @@ impl AuthoritySigner {
             Self::Es256(key) => es256(&key.verifying_key().into()),
             Self::EdDsa(key) => eddsa(&key.verifying_key()),
         }
+    }
+
+    /// The payload in an envelope that this key alone signed.
+    pub(crate) fn envelope(&self, payload_type: &str, payload: Vec<u8>) -> Envelope {
+        Envelope::of_one(payload_type, payload, self.public_key().key_id(), |bytes| self.sign(bytes))
+    }
+
+    /// Adds this key's signature to those of others.
+    pub(crate) fn sign_too(&self, envelope: &mut Envelope) {
+        let sig = self.sign(&Envelope::pae(&envelope.payload_type, &envelope.payload));
+        envelope.signatures.push(EnvelopeSignature { keyid: self.public_key().key_id().to_string(), sig });
     }
 
     /// Signs a DSSE pre-authentication encoding: `r ‖ s` with low S over its SHA-256, or Ed25519 over itself.

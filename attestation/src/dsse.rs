@@ -7,6 +7,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
+use crate::KeyId;
+
 /// A payload, its type and who signed both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -68,6 +70,20 @@ impl Envelope {
             format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), payload.len()).into_bytes();
         bytes.extend_from_slice(payload);
         bytes
+    }
+
+    /// The payload in its envelope with one signature; `sign` is given the bytes to sign, so that the key may be wherever it is
+    /// kept.
+    #[must_use]
+    pub fn of_one(
+        payload_type: &str,
+        payload: Vec<u8>,
+        signer: KeyId,
+        sign: impl FnOnce(&[u8]) -> Vec<u8>,
+    ) -> Self {
+        let sig = sign(&Self::pae(payload_type, &payload));
+        let signatures = vec![EnvelopeSignature { keyid: signer.to_string(), sig }];
+        Self { payload_type: payload_type.to_owned(), payload, signatures }
     }
 
     /// Checks what the payload is before anything reads it.

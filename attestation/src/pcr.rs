@@ -83,6 +83,11 @@ impl PcrBank {
         }
     }
 
+    /// The banks that a state may be defined by.
+    pub fn acceptable() -> impl Iterator<Item = Self> {
+        Self::ALL.into_iter().filter(|bank| bank.is_acceptable())
+    }
+
     /// Whether a state may be defined by this bank: SHA-1 collisions can be made, so not by that one.
     #[must_use]
     pub const fn is_acceptable(self) -> bool {
@@ -134,6 +139,9 @@ impl PcrIndex {
     /// How many PCRs there are.
     pub const COUNT: u8 = 24;
 
+    /// The one that the kernel's IMA extends, unless a rule of its policy names another.
+    pub const IMA: Self = Self(10);
+
     /// Takes 0 to 23.
     #[must_use]
     pub const fn new(index: u8) -> Option<Self> {
@@ -156,7 +164,7 @@ impl PcrIndex {
     /// depends on the order in which the kernel happened to measure files.
     #[must_use]
     pub const fn may_define_state(self) -> bool {
-        !self.resettable() && self.0 != 10
+        !self.resettable() && self.0 != Self::IMA.0
     }
 }
 

@@ -5,9 +5,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::{
-    Algorithm, AuthorityDigest, DeploymentId, Envelope, EnvelopeError, EnvelopeSignature, KeyId,
-    ManifestDigest, PublicKey, ReceiptHash, ReportDigest, Sha256Digest, Signature64, UnixTime,
-    encoding::array,
+    Algorithm, AuthorityDigest, DeploymentId, Envelope, EnvelopeError, KeyId, ManifestDigest, PublicKey,
+    ReceiptHash, ReportDigest, Sha256Digest, Signature64, UnixTime, encoding::array,
 };
 
 /// The one version of the format.
@@ -89,9 +88,7 @@ impl Report {
     pub fn sign(&self, sign: impl FnOnce(&[u8]) -> Signature64) -> Result<Envelope, ReportError> {
         let key_id = self.public_key()?.key_id();
         let payload = serde_json::to_vec(self).expect("strings, numbers and digests always serialize");
-        let sig = sign(&Envelope::pae(Self::PAYLOAD_TYPE, &payload)).as_bytes().to_vec();
-        let signatures = vec![EnvelopeSignature { keyid: key_id.to_string(), sig }];
-        Ok(Envelope { payload_type: Self::PAYLOAD_TYPE.to_owned(), payload, signatures })
+        Ok(Envelope::of_one(Self::PAYLOAD_TYPE, payload, key_id, |bytes| sign(bytes).as_bytes().to_vec()))
     }
 
     fn public_key(&self) -> Result<PublicKey, ReportError> {

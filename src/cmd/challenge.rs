@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use sealstone_attestation::{ChallengeRecord, DeploymentId, Envelope, EnvelopeSignature, Nonce};
+use sealstone_attestation::{ChallengeRecord, DeploymentId, Envelope, Nonce};
 use serde_json::json;
 
 use super::{name_of, now};
@@ -65,11 +65,8 @@ pub(super) fn run(verb: Verb) -> Result<Answer, Failure> {
     let nonce = Nonce::from(nonce);
     let record =
         ChallengeRecord { format, nonce: nonce.clone(), who, chosen_at, not_after, deployment, node };
-    let (payload_type, payload) = (ChallengeRecord::PAYLOAD_TYPE.to_owned(), record.to_json());
     let key_id = signer.public_key().key_id();
-    let sig = signer.sign(&Envelope::pae(&payload_type, &payload));
-    let signatures = vec![EnvelopeSignature { keyid: key_id.to_string(), sig }];
-    let envelope = Envelope { payload_type, payload, signatures };
+    let envelope = signer.envelope(ChallengeRecord::PAYLOAD_TYPE, record.to_json());
     ChallengeRecord::danger_read_unverified(&envelope)
         .map_err(|error| Failure::unusable("CHALLENGE", chain(&error), "give names of 1 to 64 bytes"))?;
     files::write_new(&out, "the challenge", &envelope.to_json(), PUBLIC_MODE)?;

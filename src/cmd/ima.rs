@@ -15,9 +15,6 @@ use crate::output::{Answer, fields, json_of, shown};
 /// Entries that are named when their data do not hash to their digest; `template_digest_mismatches` counts all.
 const MISMATCHES_SHOWN: usize = 16;
 
-/// The PCR that the kernel extends, unless its policy names another for an entry.
-const IMA_PCR: u8 = 10;
-
 /// The banks of which PCR values are always shown.
 const BANKS_SHOWN: [PcrBank; 2] = [PcrBank::Sha1, PcrBank::Sha256];
 
@@ -59,7 +56,7 @@ pub(super) fn run(args: Args) -> Result<Answer, Failure> {
 }
 
 fn json_answer(list: &ImaList<'_>, verdict: Option<&Verdict>) -> Value {
-    let index = PcrIndex::new(IMA_PCR).expect("there are 24 PCRs");
+    let index = PcrIndex::IMA;
     let others = list.pcrs().into_iter().filter(|other| *other != index);
     let others: Map<String, Value> =
         others.map(|other| (other.to_string(), replayed(list, other, TemplateHash::PerBank))).collect();

@@ -2,15 +2,11 @@
 //! has the files.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use sealstone_attestation::countersign::{
-    CountersignedVerdict, ManifestTrust, RecordedExpectations, RecordedVerdict, VerdictRecord,
-    VerdictRecordError,
+    CountersignedVerdict, ManifestTrust, RecordedVerdict, VerdictRecord, VerdictRecordError,
 };
-use sealstone_attestation::{
-    AuthorityDigest, AuthorityKey, Envelope, Expectations, PublicKey, VerifiedManifest,
-};
+use sealstone_attestation::{AuthorityDigest, AuthorityKey, Envelope, PublicKey, VerifiedManifest};
 use serde_json::{Value, json};
 
 use super::ek;
@@ -105,17 +101,7 @@ fn differs(
     evidence: EvidenceFile,
     args: &Args,
 ) -> Result<Option<&'static str>, Failure> {
-    let RecordedExpectations { purpose, nonce, node, challenger, max_age_s, roots: _, intermediates: _ } =
-        record.expectations.clone();
-    let expectations = Expectations {
-        purpose,
-        nonce,
-        challenger,
-        node,
-        previous_clock: None,
-        max_age: max_age_s.map(Duration::from_secs),
-    };
-    let trusted: ManifestTrust = record.manifest.trusted;
+    let (trusted, expectations) = (record.manifest.trusted, record.expectations.again());
     let mut basis = Basis::new(evidence, args.manifest.as_deref(), trusted, expectations, record.judged_at)?;
     if let Some(roots) = &args.roots {
         basis.pinned = Some(ek::pinned(roots, args.intermediates.as_deref())?);

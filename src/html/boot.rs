@@ -294,7 +294,7 @@ fn shown(log: &EventLog<'_>, fact: &BootFact, worth: &Worth) -> FactShown {
     let proven = measured.and_then(|event| worth.bank_of(event));
     let standing = if proven.is_some() { Standing::Fact } else { Standing::NotProven };
     // Where nothing is proven, any digest is as good: it is what the log says.
-    let banks = proven.map_or_else(|| acceptable_banks().collect(), |bank| vec![bank]);
+    let banks = proven.map_or_else(|| PcrBank::acceptable().collect(), |bank| vec![bank]);
     let digest = measured.and_then(|event| {
         banks.into_iter().find_map(|bank| Some(format!("{bank} digest {}", digest(event, bank)?)))
     });
@@ -308,10 +308,6 @@ fn shown(log: &EventLog<'_>, fact: &BootFact, worth: &Worth) -> FactShown {
         (Shown::of(digest), Some(Shown::of(said)))
     };
     FactShown { what, said, described, event: Some(*number), standing }
-}
-
-fn acceptable_banks() -> impl Iterator<Item = PcrBank> {
-    PcrBank::ALL.into_iter().filter(|bank| bank.is_acceptable())
 }
 
 /// Settings of these PCRs whose text hashes, such as the boot order, and how many other measurements there are: their digests

@@ -36,10 +36,6 @@ pub(crate) struct Section {
     pub(crate) rows: Vec<Row>,
 }
 
-fn passed(verdict: &Verdict, check: &str) -> bool {
-    verdict.check(check).is_some_and(|check| check.result == Outcome::Passed)
-}
-
 impl Enclave {
     pub(crate) fn of(evidence: &Evidence, verdict: &Verdict) -> Self {
         let verified = match VerifiedReport::from_envelope(&evidence.report) {
@@ -51,7 +47,7 @@ impl Enclave {
         };
         let report = verified.report();
         let bound = ["ak.enrolled", "signature.valid", "statement.bound", "report.signature"];
-        let vouched = bound.iter().all(|check| passed(verdict, check));
+        let vouched = bound.iter().all(|check| verdict.passed(check));
         let build = &report.build;
         let binary = build.binary_sha256.map_or_else(|| "unknown".to_owned(), |digest| digest.to_string());
         let rows = vec![
@@ -99,7 +95,7 @@ pub(crate) fn enrolment(evidence: &Evidence, manifest: Option<&Manifest>, verdic
         );
     };
     let verified = match VerifiedEnrolment::from_envelope(envelope, manifest.authority()) {
-        Ok(verified) if passed(verdict, "tpm.enrolled") => verified,
+        Ok(verified) if verdict.passed("tpm.enrolled") => verified,
         _ => return unknown(rows, "the enrolment record cannot be believed, see the check tpm.enrolled"),
     };
     let record = verified.record();

@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use sealstone_attestation::event_log::{Comparison, EventLog};
-use sealstone_attestation::{
-    Evidence, Manifest, Outcome, PcrBank, PcrIndex, PcrValues, State, StateStatus, Verdict,
-};
+use sealstone_attestation::{Evidence, Manifest, PcrBank, PcrIndex, PcrValues, State, StateStatus, Verdict};
 
 use super::boot::EventShown;
 use super::text::Shown;
@@ -106,13 +104,9 @@ pub(crate) enum Found {
     Unknown(&'static str),
 }
 
-/// The checks that must pass before a value is what the TPM signed.
-const VOUCHING: [&str; 5] =
-    ["ak.enrolled", "signature.valid", "pcr.values", "pcr.digest", "quote.well_formed"];
-
-/// Whether the TPM signed the values beside the quote.
+/// Whether the TPM, and not just any key, signed the values beside the quote.
 pub(crate) fn vouched(verdict: &Verdict) -> bool {
-    VOUCHING.iter().all(|name| verdict.check(name).is_some_and(|check| check.result == Outcome::Passed))
+    verdict.passed("ak.enrolled") && verdict.vouches_for_values()
 }
 
 impl PcrTable {

@@ -122,7 +122,20 @@ fn verdict(page: &Page) -> Markup {
 }
 
 fn mark(mark: Mark) -> Markup {
-    html! { span class=(mark.class()) { span aria-hidden="true" { (mark.sign()) " " } (mark.word()) } }
+    marked(mark.class(), mark.sign(), mark.word())
+}
+
+/// A word with a sign that a screen reader leaves out.
+fn marked(class: &str, sign: &str, word: &str) -> Markup {
+    html! { span class=(class) { span aria-hidden="true" { (sign) " " } (word) } }
+}
+
+fn good(word: &str) -> Markup {
+    marked(Mark::Passed.class(), Mark::Passed.sign(), word)
+}
+
+fn bad(word: &str) -> Markup {
+    marked(Mark::Failed.class(), Mark::Failed.sign(), word)
 }
 
 fn list(items: &[Shown], omitted: usize) -> Markup {
@@ -222,7 +235,7 @@ fn timeline_fact(fact: &FactShown) -> Markup {
     let FactShown { what, said, described, event, standing } = fact;
     html! {
         li {
-            span class=(standing.class()) { span aria-hidden="true" { (standing.sign()) " " } (standing.word()) }
+            (marked(standing.class(), standing.sign(), standing.word()))
             " " strong { (what) ":" } " " bdi class="said" { (said) }
             @if let Some(described) = described {
                 span class="described" { "; the log describes it as " bdi class="said" { (described) } }
@@ -309,13 +322,9 @@ fn pcr(row: &PcrRow) -> Markup {
             @for cell in &row.cells {
                 td {
                     @match cell {
-                        Cell::Same => span class="mark good" { span aria-hidden="true" { "✓ " } "same" },
-                        Cell::Differs(value) => {
-                            span class="mark bad" { span aria-hidden="true" { "✗ " } "differs" } (hex(value))
-                        },
-                        Cell::NotQuoted(value) => {
-                            span class="mark bad" { span aria-hidden="true" { "✗ " } "not quoted" } (hex(value))
-                        },
+                        Cell::Same => (good("same")),
+                        Cell::Differs(value) => { (bad("differs")) (hex(value)) },
+                        Cell::NotQuoted(value) => { (bad("not quoted")) (hex(value)) },
                         Cell::NotNamed => span class="mark none" { "not part of the state" },
                     }
                 }
@@ -361,13 +370,7 @@ fn enclave(enclave: &Enclave) -> Markup {
         @for one in &enclave.protections {
             tr class=(if one.active { "" } else { "differs" }) {
                 th scope="row" { bdi { (one.name) } }
-                td {
-                    @if one.active {
-                        span class="mark good" { span aria-hidden="true" { "✓ " } "active" }
-                    } @else {
-                        span class="mark bad" { span aria-hidden="true" { "✗ " } "not active" }
-                    }
-                }
+                td { (if one.active { good("active") } else { bad("not active") }) }
                 td { bdi { (one.detail) } }
             }
         }

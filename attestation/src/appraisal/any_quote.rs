@@ -4,9 +4,12 @@ use crate::{
     HashAlgorithm, PcrValues, Quote, QuoteError, SignatureError, TpmSignature, appraisal::verdict::Checklist,
 };
 
+/// The checks that must pass before the values beside a quote are those that its key signed.
+pub(crate) const VOUCHING: [&str; 4] = ["signature.valid", "quote.well_formed", "pcr.values", "pcr.digest"];
+
 /// Whether the values beside a quote are those that its key signed.
 pub(crate) fn vouched_for(list: &Checklist) -> bool {
-    ["signature.valid", "quote.well_formed", "pcr.values", "pcr.digest"].iter().all(|name| list.passed(name))
+    VOUCHING.iter().all(|name| list.passed(name))
 }
 
 /// Magic, type and form, each only after the one before.

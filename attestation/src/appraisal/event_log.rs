@@ -17,21 +17,22 @@ const CHECK: &str = "event_log";
 /// Warnings that are repeated in a verdict; the log itself tells them all.
 const WARNINGS_MAX: usize = 16;
 
-/// Checks the log of evidence, if there is one. It adds nothing to the quote's values, which the manifest approves by
-/// themselves: it shows what they are made of, and must not contradict them.
-pub(crate) fn check_event_log(
+/// Checks the log of evidence, if there is one, and answers with it if it passed. It adds nothing to the quote's values, which
+/// the manifest approves by themselves: it shows what they are made of, and must not contradict them.
+pub(crate) fn check_event_log<'a>(
     list: &mut Checklist,
-    log: Option<&[u8]>,
+    log: Option<&'a [u8]>,
     quoted: &PcrValues,
     selection: &Selection,
-) {
+) -> Option<EventLog<'a>> {
     match log {
         None => list.not_applicable(CHECK, "no event log in the evidence"),
         Some([]) => {
             list.not_applicable(CHECK, "an empty event log: this machine's firmware hands over none");
         }
-        Some(bytes) => check_explains(list, bytes, quoted, selection),
+        Some(bytes) => return check_explains(list, bytes, quoted, selection),
     }
+    None
 }
 
 /// Checks a log that somebody asks about: it must explain every quoted value.
@@ -40,26 +41,38 @@ pub(crate) fn check_given_log(list: &mut Checklist, bytes: &[u8], quoted: &PcrVa
     for (bank, index, _) in quoted.iter() {
         selection.entry(bank).or_default().insert(index);
     }
-    check_explains(list, bytes, quoted, &selection);
+    _ = check_explains(list, bytes, quoted, &selection);
 }
 
-fn check_explains(list: &mut Checklist, bytes: &[u8], quoted: &PcrValues, selection: &Selection) {
+fn check_explains<'a>(
+    list: &mut Checklist,
+    bytes: &'a [u8],
+    quoted: &PcrValues,
+    selection: &Selection,
+) -> Option<EventLog<'a>> {
     // Values that the quote does not vouch for cannot be explained.
     if !vouched_for(list) {
-        return;
+        return None;
     }
     let log = match EventLog::parse(bytes) {
         Ok(log) => log,
-        Err(error) => return list.record(CHECK, Err(format!("expected an event log, found none: {error}"))),
+        Err(error) => {
+            list.record(CHECK, Err(format!("expected an event log, found none: {error}")));
+            return None;
+        }
     };
     for warning in log.warnings().iter().take(WARNINGS_MAX) {
         list.warn(format!("event log: {}: {}", warning.code, warning.detail));
     }
     match explained(&log, quoted, selection) {
         Ok(Explained { tied: false, detail }) => list.not_applicable(CHECK, &detail),
-        Ok(Explained { tied: true, detail }) => list.record(CHECK, Ok(detail)),
+        Ok(Explained { tied: true, detail }) => {
+            list.record(CHECK, Ok(detail));
+            return Some(log);
+        }
         Err(reason) => list.record(CHECK, Err(reason)),
     }
+    None
 }
 
 /// What a log without contradiction says.

@@ -11,7 +11,7 @@ use crate::{
         code::{ShownCode, check_code},
         event_log::check_event_log,
         fresh::{Answered, check_fresh},
-        ima::{Coverage, check_ima},
+        ima::{Coverage, TiedList, check_ima},
         level::Level::{Authentic, CodeMeasured, Fresh, StateApproved},
         quote::{CONTENT_CHECKS, ExpectedStatement, SIGNER_CHECKS, check_quote},
         verdict::{CheckSpec, Checklist, LogAnchor, if_asked, mandatory},
@@ -77,33 +77,30 @@ pub fn appraise(
     let mut list = Checklist::new(&[&SIGNER_CHECKS, &BOUND_STATEMENT, &CONTENT_CHECKS, &EVIDENCE_CHECKS]);
     let checked = manifest.manifest();
     let mut attested = None;
-    let mut found = None;
-    match enrolled_node(evidence, checked, expectations) {
+    let found = match enrolled_node(evidence, checked, expectations) {
         Ok(node) => {
-            found = Some(node);
             let expected = ExpectedStatement { check: "statement.bound", statement: said(evidence) };
             let previous = expectations.previous_clock.as_ref();
             attested = check_quote(&mut list, &evidence.quote, node, checked, expected, previous);
-            check_report(&mut list, evidence, manifest, Some(node), expectations, now);
+            Some(node)
         }
         Err(reason) => {
             list.record("ak.enrolled", Err(reason));
-            check_report(&mut list, evidence, manifest, None, expectations, now);
+            None
         }
-    }
+    };
+    let verified = check_report(&mut list, evidence, manifest, found, expectations, now);
     check_manifest(&mut list, evidence, manifest);
-    let verified = VerifiedReport::from_envelope(&evidence.report).ok();
     let report = verified.as_ref().map(VerifiedReport::report);
     check_fresh(&mut list, evidence, expectations, &Answered { node: found, manifest: checked, report, now });
     check_enrolment(&mut list, evidence, checked);
     let log = evidence.event_log.as_ref().map(|log| log.0.as_slice());
-    check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
-    check_measurements(&mut list, evidence);
+    let event_log = check_event_log(&mut list, log, &evidence.quote.pcrs, &checked.quote_selection());
+    let ima_log = check_measurements(&mut list, evidence);
     let shown = ShownCode {
         state: attested.as_ref().map(|attested| &attested.state),
-        event_log: log,
-        ima_log: evidence.ima_log.as_ref().map(|log| log.0.as_slice()),
-        quoted: &evidence.quote.pcrs,
+        event_log,
+        ima_log,
         binary: report.and_then(|report| report.build.binary_sha256),
     };
     check_code(&mut list, checked.code(), &shown);
@@ -223,6 +220,7 @@ fn check_manifest(list: &mut Checklist, evidence: &Evidence, manifest: &Verified
     list.record("manifest.same", result);
 }
 
+/// Answers with the report if its own key signed it.
 fn check_report(
     list: &mut Checklist,
     evidence: &Evidence,
@@ -230,10 +228,13 @@ fn check_report(
     node: Option<&Node>,
     expectations: &Expectations,
     now: UnixTime,
-) {
+) -> Option<VerifiedReport> {
     let verified = match VerifiedReport::from_envelope(&evidence.report) {
         Ok(verified) => verified,
-        Err(error) => return list.record("report.signature", Err(error.to_string())),
+        Err(error) => {
+            list.record("report.signature", Err(error.to_string()));
+            return None;
+        }
     };
     let report = verified.report();
     list.record("report.signature", Ok(format!("by the report key {}", verified.key_id())));
@@ -260,6 +261,7 @@ fn check_report(
     if report.unfunded {
         list.warn("no verified set of recovery shares exists: losing this TPM loses every key".to_owned());
     }
+    Some(verified)
 }
 
 /// The audit log's head, which the statement binds: signed by the key of the report, which the quote vouches for.
@@ -328,13 +330,10 @@ fn report_age(time: UnixTime, now: UnixTime, max_age: Duration) -> Result<String
 }
 
 /// The kernel's list, by the values that the quote vouches for; without such values it is not reached.
-fn check_measurements(list: &mut Checklist, evidence: &Evidence) {
-    match &evidence.ima_log {
-        None => list.not_applicable("ima", "no measurement list in the evidence"),
-        Some(log) => {
-            if vouched_for(list) {
-                check_ima(list, &log.0, &evidence.quote.pcrs, Coverage::AsQuoted);
-            }
-        }
-    }
+fn check_measurements<'a>(list: &mut Checklist, evidence: &'a Evidence) -> Option<TiedList<'a>> {
+    let Some(log) = &evidence.ima_log else {
+        list.not_applicable("ima", "no measurement list in the evidence");
+        return None;
+    };
+    vouched_for(list).then(|| check_ima(list, &log.0, &evidence.quote.pcrs, Coverage::AsQuoted))?
 }

@@ -6,7 +6,7 @@ use crate::{
         level::Level::Authentic,
         verdict::{CheckSpec, Checklist, if_asked, mandatory},
     },
-    ima::{Aggregated, ImaList, Recomputed, TAIL_MAX, TemplateHash},
+    ima::{Aggregated, ImaList, MatchingPrefix, Recomputed, TAIL_MAX, TemplateHash},
 };
 
 /// Every check of a list that is appraised by itself, in order.
@@ -16,9 +16,6 @@ static IMA_CHECKS: [CheckSpec; 3] = [
     if_asked(Authentic, "ima.boot_aggregate"),
 ];
 
-/// The PCR that the kernel extends, unless a rule of its policy names another.
-const IMA_PCR: u8 = 10;
-
 /// Mismatches that a verdict names; the first one already refuses the list.
 const MISMATCHES_NAMED: usize = 4;
 
@@ -27,14 +24,14 @@ const MISMATCHES_NAMED: usize = 4;
 pub fn appraise_ima(log: &ImaList<'_>, values: &PcrValues) -> Verdict {
     let mut list = Checklist::new(&[&IMA_CHECKS]);
     list.record("ima.template_digests", template_digests(log));
-    let pcr10 =
-        pcr10(log, values).unwrap_or_else(|| Err("expected a value of PCR 10, found none".to_owned()));
+    let leads = leads(log, values);
+    let pcr10 = pcr10(&leads).unwrap_or_else(|| Err("expected a value of PCR 10, found none".to_owned()));
     list.record("ima.pcr10", pcr10);
     match boot_aggregate(log, values) {
         Ok(result) => list.record("ima.boot_aggregate", result),
         Err(reason) => list.not_applicable("ima.boot_aggregate", &reason),
     }
-    warn(&mut list, log, values);
+    warn(&mut list, log, values, &leads);
     list.verdict()
 }
 
@@ -47,17 +44,47 @@ pub(crate) enum Coverage {
     AsQuoted,
 }
 
-/// Makes the one check `ima` of a quote's list. `values` are those that the quote vouches for.
-pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues, coverage: Coverage) {
+/// A list that passed its check: values of PCR 10 that a quote vouches for lead to it.
+pub(crate) struct TiedList<'a> {
+    pub(crate) log: ImaList<'a>,
+    pub(crate) leads: Vec<Lead<'a>>,
+}
+
+/// A value of PCR 10, and the part of the list that leads to it, if one does.
+#[derive(Clone, Copy)]
+pub(crate) struct Lead<'a> {
+    pub(crate) bank: PcrBank,
+    value: &'a [u8],
+    prefix: Option<MatchingPrefix>,
+}
+
+impl Lead<'_> {
+    /// The part that the value vouches for, if no more stands behind it than a quote's age explains.
+    pub(crate) fn vouched(&self) -> Option<MatchingPrefix> {
+        self.prefix.filter(|prefix| prefix.beyond <= TAIL_MAX)
+    }
+}
+
+/// Makes the one check `ima` of a quote's list, and answers with it if it passed. `values` are those that the quote vouches for.
+pub(crate) fn check_ima<'a>(
+    list: &mut Checklist,
+    log: &'a [u8],
+    values: &'a PcrValues,
+    coverage: Coverage,
+) -> Option<TiedList<'a>> {
     let log = match ImaList::parse(log) {
         Ok(log) => log,
-        Err(error) => return list.record("ima", Err(error.to_string())),
+        Err(error) => {
+            list.record("ima", Err(error.to_string()));
+            return None;
+        }
     };
+    let leads = leads(&log, values);
     let mut details = Vec::new();
     let mut untied = Vec::new();
     let mut keep = |result: Result<String, String>| result.map(|detail| details.push(detail));
     let result = keep(template_digests(&log))
-        .and_then(|()| match (pcr10(&log, values), coverage) {
+        .and_then(|()| match (pcr10(&leads), coverage) {
             (Some(result), _) => keep(result),
             (None, Coverage::Pcr10) => {
                 Err("expected a quote over PCR 10 and its value, found none".to_owned())
@@ -78,9 +105,10 @@ pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues, co
         details.extend(untied.iter().map(|reason| format!("not tied: {reason}")));
         details.join("; ")
     });
+    let passed = result.is_ok() && !leads.is_empty();
     match result {
         // A list that nothing vouches for is no evidence, however well it hangs together.
-        Ok(details) if pcr10(&log, values).is_none() => {
+        Ok(details) if leads.is_empty() => {
             list.warn(
                 "the measurement list is not tied to the quote, which does not cover PCR 10".to_owned(),
             );
@@ -88,7 +116,16 @@ pub(crate) fn check_ima(list: &mut Checklist, log: &[u8], values: &PcrValues, co
         }
         result => list.record("ima", result),
     }
-    warn(list, &log, values);
+    warn(list, &log, values, &leads);
+    passed.then_some(TiedList { log, leads })
+}
+
+/// One for each value of PCR 10 that is given.
+fn leads<'a>(log: &ImaList<'_>, values: &'a PcrValues) -> Vec<Lead<'a>> {
+    let given = PcrBank::ALL.into_iter().filter_map(|bank| Some((bank, values.get(bank, PcrIndex::IMA)?)));
+    given
+        .map(|(bank, value)| Lead { bank, value, prefix: log.matching_prefix(PcrIndex::IMA, bank, value) })
+        .collect()
 }
 
 fn template_digests(log: &ImaList<'_>) -> Result<String, String> {
@@ -106,29 +143,26 @@ fn template_digests(log: &ImaList<'_>) -> Result<String, String> {
 }
 
 /// `None` if there is no value of PCR 10. Each bank that has one must agree.
-fn pcr10(log: &ImaList<'_>, values: &PcrValues) -> Option<Result<String, String>> {
-    let index = PcrIndex::new(IMA_PCR).expect("there are 24 PCRs");
-    let given: Vec<(PcrBank, &[u8])> =
-        PcrBank::ALL.into_iter().filter_map(|bank| Some((bank, values.get(bank, index)?))).collect();
-    if given.is_empty() {
+fn pcr10(leads: &[Lead<'_>]) -> Option<Result<String, String>> {
+    if leads.is_empty() {
         return None;
     }
-    let agreed: Result<Vec<String>, String> =
-        given.into_iter().map(|(bank, value)| pcr10_of(log, index, bank, value)).collect();
+    let agreed: Result<Vec<String>, String> = leads.iter().map(pcr10_of).collect();
     Some(agreed.map(|details| details.join("; ")))
 }
 
-fn pcr10_of(log: &ImaList<'_>, index: PcrIndex, bank: PcrBank, value: &[u8]) -> Result<String, String> {
-    match log.matching_prefix(index, bank, value) {
-        Some(found) if found.beyond <= TAIL_MAX => {
+fn pcr10_of(lead: &Lead<'_>) -> Result<String, String> {
+    let Lead { bank, value, prefix } = lead;
+    match (lead.vouched(), prefix) {
+        (Some(found), _) => {
             let (entries, beyond, hash) = (found.entries, found.beyond, found.hash.name());
             Ok(format!("PCR 10 of bank {bank} after {entries} entries ({hash}), {beyond} more behind it"))
         }
-        Some(found) => Err(format!(
+        (None, Some(found)) => Err(format!(
             "expected at most {TAIL_MAX} entries behind PCR 10 of bank {bank}, found {}",
             found.beyond
         )),
-        None => Err(format!(
+        (None, None) => Err(format!(
             "expected a list that leads to PCR 10 of bank {bank}, {}, found that no part of it does",
             hex::encode(value)
         )),
@@ -164,16 +198,14 @@ fn boot_aggregate(log: &ImaList<'_>, values: &PcrValues) -> Result<Result<String
     }
 }
 
-fn warn(list: &mut Checklist, log: &ImaList<'_>, values: &PcrValues) {
+fn warn(list: &mut Checklist, log: &ImaList<'_>, values: &PcrValues, leads: &[Lead<'_>]) {
     if log.violations() > 0 {
         list.warn(format!(
             "{} entries of the measurement list are violations: what they say was measured may be something else",
             log.violations()
         ));
     }
-    let index = PcrIndex::new(IMA_PCR).expect("there are 24 PCRs");
-    for bank in PcrBank::ALL {
-        let prefix = values.get(bank, index).and_then(|value| log.matching_prefix(index, bank, value));
+    for Lead { bank, prefix, .. } in leads {
         if prefix.is_some_and(|prefix| prefix.hash == TemplateHash::PaddedSha1 && prefix.entries > 0) {
             list.warn(format!(
                 "PCR 10 of bank {bank} rests on SHA-1 with zeros behind it: whoever can make collisions can change entries"
@@ -194,7 +226,7 @@ fn warn(list: &mut Checklist, log: &ImaList<'_>, values: &PcrValues) {
             "{unchecked} entries of the measurement list could not be hashed: their templates are not known as text"
         ));
     }
-    for index in log.pcrs().into_iter().filter(|index| index.get() != IMA_PCR) {
+    for index in log.pcrs().into_iter().filter(|index| *index != PcrIndex::IMA) {
         let tied = PcrBank::ALL.into_iter().any(|bank| {
             values.get(bank, index).is_some_and(|value| {
                 log.matching_prefix(index, bank, value).is_some_and(|found| found.beyond <= TAIL_MAX)

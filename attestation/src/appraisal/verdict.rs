@@ -4,7 +4,10 @@
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 
 use crate::{
-    appraisal::level::{Level, Levels},
+    appraisal::{
+        any_quote::VOUCHING,
+        level::{Level, Levels},
+    },
     audit::{CoveredReceipts, TreeHash},
 };
 
@@ -94,6 +97,18 @@ impl Verdict {
     #[must_use]
     pub fn check(&self, name: &str) -> Option<&Check> {
         self.checks.iter().find(|check| check.name == name)
+    }
+
+    /// Whether this check was made and passed.
+    #[must_use]
+    pub fn passed(&self, name: &str) -> bool {
+        self.check(name).is_some_and(|check| check.result == Outcome::Passed)
+    }
+
+    /// Whether the values of PCRs beside the quote are those that its key signed.
+    #[must_use]
+    pub fn vouches_for_values(&self) -> bool {
+        VOUCHING.iter().all(|name| self.passed(name))
     }
 
     /// What is found of each level, judged by its own checks.

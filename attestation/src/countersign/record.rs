@@ -1,11 +1,13 @@
 //! What an auditor signs.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{recorded::RecordedVerdict, verified::VerdictRecordError};
 use crate::{
-    Algorithm, AuthorityDigest, Envelope, EnvelopeSignature, Expectations, ManifestDigest, Nonce, PublicKey,
-    Purpose, Sha256Digest, UnixTime, authority::NAME_BYTES_MAX,
+    Algorithm, AuthorityDigest, Envelope, Expectations, ManifestDigest, Nonce, PublicKey, Purpose,
+    Sha256Digest, UnixTime, authority::NAME_BYTES_MAX,
 };
 
 /// The one version of the format.
@@ -94,6 +96,20 @@ impl RecordedExpectations {
             intermediates: Vec::new(),
         }
     }
+
+    /// What the same appraisal expects when it is made again.
+    #[must_use]
+    pub fn again(&self) -> Expectations {
+        let Self { purpose, nonce, challenger, node, max_age_s, roots: _, intermediates: _ } = self;
+        Expectations {
+            purpose: *purpose,
+            nonce: nonce.clone(),
+            challenger: *challenger,
+            node: node.clone(),
+            previous_clock: None,
+            max_age: max_age_s.map(Duration::from_secs),
+        }
+    }
 }
 
 impl VerdictRecord {
@@ -115,9 +131,7 @@ impl VerdictRecord {
             return Err(VerdictRecordError::Algorithm { found: key.algorithm() });
         }
         let payload = serde_json::to_vec(self).expect("strings, numbers and digests always serialize");
-        let sig = sign(&Envelope::pae(Self::PAYLOAD_TYPE, &payload));
-        let signatures = vec![EnvelopeSignature { keyid: key.key_id().to_string(), sig }];
-        let envelope = Envelope { payload_type: Self::PAYLOAD_TYPE.to_owned(), payload, signatures };
+        let envelope = Envelope::of_one(Self::PAYLOAD_TYPE, payload, key.key_id(), sign);
         let found = envelope.to_json().len();
         if found > Envelope::BYTES_MAX {
             return Err(VerdictRecordError::TooLong { found });

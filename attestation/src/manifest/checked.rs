@@ -193,9 +193,8 @@ impl Manifest {
     pub fn evidence_selection(&self) -> BTreeMap<PcrBank, BTreeSet<PcrIndex>> {
         let mut selection = self.quote_selection();
         if self.code() == CodeMeasurement::Ima {
-            let list = PcrIndex::new(10).expect("there are 24 PCRs");
             selection.values_mut().for_each(|indices| {
-                indices.insert(list);
+                indices.insert(PcrIndex::IMA);
             });
         }
         selection

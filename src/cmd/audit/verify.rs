@@ -6,15 +6,18 @@ use sealstone_attestation::audit::{
     Checkpoint, EntryBundle, LogExamination, LogFile, LogFindings, LogFlaw, NamedCheckpoint, Note, Origin,
     TILE_WIDTH, Tile,
 };
+use sealstone_attestation::countersign::ManifestTrust;
 use sealstone_attestation::{
-    AuthorityDigest, Expectations, LogAnchor, Nonce, Purpose, Report, VerifiedManifest, VerifiedReport,
-    appraise,
+    AuthorityDigest, Expectations, LogAnchor, Nonce, Purpose, Report, VerifiedReport,
 };
 use serde_json::{Value, json};
 
 use super::folder::LogFolder;
 use super::{ReportKey, VerifyArgs, not_believed, unsigned};
-use crate::cmd::{judge::EvidenceFile, now};
+use crate::cmd::{
+    judge::{Basis, EvidenceFile},
+    now,
+};
 use crate::failure::{Failure, chain};
 use crate::files;
 use crate::output::{Answer, json_of, shown};
@@ -67,7 +70,6 @@ pub(super) fn run(args: VerifyArgs) -> Result<Answer, Failure> {
 
 /// Evidence, judged as `sealstone verify` judges it.
 fn appraised(file: &Path, nonce: Nonce, authority: AuthorityDigest) -> Result<Anchor, Failure> {
-    let evidence = EvidenceFile::read(file)?.evidence;
     let refused = |reason: String| {
         Failure::refused(
             "EVIDENCE_REFUSED",
@@ -75,8 +77,6 @@ fn appraised(file: &Path, nonce: Nonce, authority: AuthorityDigest) -> Result<An
             "see every check with `sealstone verify`",
         )
     };
-    let trusted = VerifiedManifest::through(&evidence.manifest.to_json(), &evidence.predecessors, authority)
-        .map_err(|error| refused(format!("manifest.approved: {}", chain(&error))))?;
     let expectations = Expectations {
         purpose: Purpose::Evidence,
         nonce: Some(nonce),
@@ -85,10 +85,13 @@ fn appraised(file: &Path, nonce: Nonce, authority: AuthorityDigest) -> Result<An
         previous_clock: None,
         max_age: None,
     };
-    let verdict = appraise(&evidence, &trusted, &expectations, now()?);
+    let trusted = ManifestTrust::Authority(authority);
+    let basis = Basis::new(EvidenceFile::read(file)?, None, trusted, expectations, now()?)?;
+    let verdict = basis.judge().verdict;
     if let Some(failure) = verdict.first_failure() {
         return Err(refused(format!("{}: {}", failure.name, shown(&failure.detail))));
     }
+    let evidence = basis.file.evidence;
     let report = VerifiedReport::from_envelope(&evidence.report).map_err(|error| refused(chain(&error)))?;
     Ok(Anchor {
         name: file.display().to_string(),

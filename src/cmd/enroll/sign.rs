@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sealstone_attestation::{EnrolmentRecord, Envelope, EnvelopeSignature, Sha256Digest};
+use sealstone_attestation::{EnrolmentRecord, Sha256Digest};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 
@@ -74,11 +74,7 @@ pub(super) fn run(args: &Args) -> Result<Answer, Failure> {
         remarks: pending.remarks,
         activated_at: now,
     };
-    let payload = record.to_json();
-    let payload_type = EnrolmentRecord::PAYLOAD_TYPE.to_owned();
-    let sig = signer.sign(&Envelope::pae(&payload_type, &payload));
-    let keyid = signer.public_key().key_id().to_string();
-    let envelope = Envelope { payload_type, payload, signatures: vec![EnvelopeSignature { keyid, sig }] };
+    let envelope = signer.envelope(EnrolmentRecord::PAYLOAD_TYPE, record.to_json());
     write_new(out, "the enrolment record", &envelope.to_json(), PUBLIC_MODE)?;
     // One challenge, one record. That it stays is no harm to anybody but the next who mistakes it.
     let _ = std::fs::remove_file(kept);

@@ -78,9 +78,7 @@ pub(in crate::cmd) fn run(args: Args) -> Result<Answer, Failure> {
     let name = shown(approver.name());
     let pae = Envelope::pae(&envelope.payload_type, &envelope.payload);
     check_others(&envelope, &pae, &approvers, &public_key)?;
-    envelope
-        .signatures
-        .push(EnvelopeSignature { keyid: public_key.key_id().to_string(), sig: signer.sign(&pae) });
+    signer.sign_too(&mut envelope);
 
     let to = out.as_deref().unwrap_or(&file);
     files::replace(to, "the signed envelope", &envelope.to_json())?;

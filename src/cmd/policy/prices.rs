@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use sealstone_attestation::{Envelope, EnvelopeSignature};
+use sealstone_attestation::Envelope;
 use sealstone_policy::prices::PriceList;
 use serde_json::json;
 
@@ -55,8 +55,7 @@ pub(in crate::cmd) fn run(verb: Verb) -> Result<Answer, Failure> {
             "start again from the prices",
         ));
     }
-    let pae = Envelope::pae(&envelope.payload_type, &envelope.payload);
-    envelope.signatures.push(EnvelopeSignature { keyid: key_id.to_string(), sig: signer.sign(&pae) });
+    signer.sign_too(&mut envelope);
     files::replace(&out, "the signed prices", &envelope.to_json())?;
     let currencies: Vec<&str> = list.currencies().collect();
     let json = json!({

@@ -2,12 +2,10 @@
 
 use super::command_line::CommandLine;
 use crate::{
-    PcrBank, PcrIndex, PcrValues, Sha256Digest,
-    ima::{ImaList, TAIL_MAX, TemplateHash},
+    PcrIndex, Sha256Digest,
+    appraisal::ima::{Lead, TiedList},
+    ima::TemplateHash,
 };
-
-/// The PCR that the kernel extends, unless a rule of its policy names another.
-const IMA_PCR: u8 = 10;
 
 /// Built-in policies (`ima_policy=`). Only `appraise_tcb` appraises what is executed; `secure_boot` does modules, firmware,
 /// the next kernel and policies alone.
@@ -48,11 +46,8 @@ pub(super) fn check_enforced(line: &CommandLine<'_>) -> Result<(), String> {
 }
 
 /// What a list that is tied to the quote says of the enclave. Only entries that a quoted PCR 10 vouches for count.
-pub(super) fn enclave_measured(
-    list: &ImaList<'_>,
-    quoted: &PcrValues,
-    binary: Option<&Sha256Digest>,
-) -> Result<String, String> {
+pub(super) fn enclave_measured(tied: &TiedList<'_>, binary: Option<&Sha256Digest>) -> Result<String, String> {
+    let TiedList { log: list, leads } = tied;
     if list.violations() > 0 {
         let violations = list.violations();
         return Err(format!("expected a measurement list without violations, found {violations}"));
@@ -62,12 +57,11 @@ pub(super) fn enclave_measured(
             "expected a measurement list of known templates, found entries that cannot be hashed".to_owned()
         );
     }
-    let vouched = vouched_entries(list, quoted)?;
+    let vouched = vouched_entries(leads)?;
     let Some(binary) = binary else {
         return Ok("the enclave does not say which binary it is".to_owned());
     };
-    let index = PcrIndex::new(IMA_PCR).expect("there are 24 PCRs");
-    let of_pcr = list.entries().iter().filter(|entry| entry.pcr() == index).take(vouched);
+    let of_pcr = list.entries().iter().filter(|entry| entry.pcr() == PcrIndex::IMA).take(vouched);
     let measured = of_pcr.filter(|entry| {
         entry
             .file_digest()
@@ -83,13 +77,11 @@ pub(super) fn enclave_measured(
 }
 
 /// How many entries of PCR 10 every quoted bank vouches for, each by the bank's own hash.
-fn vouched_entries(list: &ImaList<'_>, quoted: &PcrValues) -> Result<usize, String> {
-    let index = PcrIndex::new(IMA_PCR).expect("there are 24 PCRs");
+fn vouched_entries(leads: &[Lead<'_>]) -> Result<usize, String> {
     let mut vouched: Option<usize> = None;
-    for bank in PcrBank::ALL.into_iter().filter(|bank| bank.is_acceptable()) {
-        let Some(value) = quoted.get(bank, index) else { continue };
-        let prefix = list.matching_prefix(index, bank, value).filter(|prefix| prefix.beyond <= TAIL_MAX);
-        let Some(prefix) = prefix else {
+    for lead in leads.iter().filter(|lead| lead.bank.is_acceptable()) {
+        let bank = lead.bank;
+        let Some(prefix) = lead.vouched() else {
             return Err(format!("expected a list that leads to PCR 10 of bank {bank}, found another"));
         };
         if prefix.hash == TemplateHash::PaddedSha1 {

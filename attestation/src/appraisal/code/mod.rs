@@ -8,8 +8,9 @@ mod ima;
 mod verity;
 
 use crate::{
-    CodeMeasurement, PcrValues, Sha256Digest, State, appraisal::verdict::Checklist, event_log::EventLog,
-    ima::ImaList,
+    CodeMeasurement, Sha256Digest, State,
+    appraisal::{ima::TiedList, verdict::Checklist},
+    event_log::EventLog,
 };
 use boot::{Booted, booted};
 use command_line::CommandLine;
@@ -22,14 +23,15 @@ const CHECK: &str = "code.measured";
 pub(crate) struct ShownCode<'a> {
     /// The one state that the quote shows; `None` if it shows none.
     pub(crate) state: Option<&'a State>,
-    pub(crate) event_log: Option<&'a [u8]>,
-    pub(crate) ima_log: Option<&'a [u8]>,
-    pub(crate) quoted: &'a PcrValues,
+    /// A log that explains the quoted values.
+    pub(crate) event_log: Option<EventLog<'a>>,
+    /// A list that is tied to the quote.
+    pub(crate) ima_log: Option<TiedList<'a>>,
     /// Of the enclave's binary, as its report says.
     pub(crate) binary: Option<Sha256Digest>,
 }
 
-/// Makes the check; the logs must have been checked before.
+/// Makes the check.
 pub(crate) fn check_code(list: &mut Checklist, demanded: CodeMeasurement, shown: &ShownCode<'_>) {
     if demanded == CodeMeasurement::None {
         list.not_applicable(CHECK, "the manifest says code = \"none\"");
@@ -42,7 +44,7 @@ pub(crate) fn check_code(list: &mut Checklist, demanded: CodeMeasurement, shown:
     }
     // Under an unknown state nothing was approved, so that nothing can be shown.
     let Some(state) = shown.state.filter(|_| list.passed("state.approved")) else { return };
-    let result = command_line(list, state, shown.event_log).and_then(|Booted { line, pcr, initrd_measured }| {
+    let result = command_line(state, shown.event_log.as_ref()).and_then(|Booted { line, pcr, initrd_measured }| {
         let line = CommandLine::parse(&line)?;
         check_harmless(&line)?;
         // The kernel itself reads that one, and needs no initial file system.
@@ -66,7 +68,10 @@ pub(crate) fn check_code(list: &mut Checklist, demanded: CodeMeasurement, shown:
             }
             CodeMeasurement::Ima => {
                 ima::check_enforced(&line)?;
-                let enclave = measurements(list, shown)?;
+                let tied = shown.ima_log.as_ref().ok_or(
+                    "expected a measurement list that is tied to the quoted PCR 10, found none",
+                )?;
+                let enclave = ima::enclave_measured(tied, shown.binary.as_ref())?;
                 list.warn(
                     "IMA appraises files by their labels: who could write labels on that disk is not shown".to_owned(),
                 );
@@ -78,19 +83,9 @@ pub(crate) fn check_code(list: &mut Checklist, demanded: CodeMeasurement, shown:
     list.record(CHECK, result);
 }
 
-fn command_line(list: &Checklist, state: &State, log: Option<&[u8]>) -> Result<Booted, String> {
-    let log = log.filter(|_| list.passed("event_log")).ok_or(
+fn command_line(state: &State, log: Option<&EventLog<'_>>) -> Result<Booted, String> {
+    let log = log.ok_or(
         "expected an event log that explains the approved values, and in it the kernel's command line, found none",
     )?;
-    let log = EventLog::parse(log).map_err(|error| error.to_string())?;
-    booted(&log, state)
-}
-
-fn measurements(list: &Checklist, shown: &ShownCode<'_>) -> Result<String, String> {
-    let log = shown
-        .ima_log
-        .filter(|_| list.passed("ima"))
-        .ok_or("expected a measurement list that is tied to the quoted PCR 10, found none")?;
-    let log = ImaList::parse(log).map_err(|error| error.to_string())?;
-    ima::enclave_measured(&log, shown.quoted, shown.binary.as_ref())
+    booted(log, state)
 }

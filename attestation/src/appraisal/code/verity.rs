@@ -11,9 +11,6 @@ pub(super) struct Verified<'a> {
     pub(super) hash: &'a str,
 }
 
-/// Hex digits of a root hash by SHA-256, SHA-384 or SHA-512.
-const HASH_DIGITS: [usize; 3] = [64, 96, 128];
-
 /// Hashes of a table, and the hex digits of their root hash.
 const ALGORITHMS: [(&str, usize); 3] = [("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
@@ -109,7 +106,9 @@ fn check_not_switched_off(line: &CommandLine<'_>) -> Result<(), String> {
 }
 
 fn check_hash(name: &str, hash: &str) -> Result<(), String> {
-    if HASH_DIGITS.contains(&hash.len()) && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+    if ALGORITHMS.iter().any(|(_, digits)| *digits == hash.len())
+        && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    {
         return Ok(());
     }
     Err(format!("expected {name} to have 64, 96 or 128 hex digits, found {} characters", hash.len()))

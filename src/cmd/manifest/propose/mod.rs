@@ -188,9 +188,10 @@ fn proposal(args: &Args, context: &Context) -> Result<Proposal, Failure> {
     };
     if let Some(name) = &args.state {
         let current = draft.clone();
-        warnings = add_state(&mut draft, args, name, read.as_ref())?;
+        let log = args.from_eventlog.as_deref().map(LogFile::read).transpose()?;
+        warnings = add_state(&mut draft, args, name, log.as_ref(), read.as_ref())?;
         if args.from.is_some() {
-            change = Some(state_change(&current, &draft, args)?);
+            change = Some(state_change(&current, &draft, args, log.as_ref())?);
         }
     }
     if let (Some(node), Some(read), true) = (&args.node, &read, args.draft.is_some() || args.add_node) {
@@ -290,15 +291,15 @@ fn add_state(
     draft: &mut ManifestDraft,
     args: &Args,
     name: &str,
+    log: Option<&LogFile>,
     read: Option<&Enrolment>,
 ) -> Result<Vec<String>, Failure> {
     let choice = args.pcrs.clone().or_else(|| change::usual_choice(draft)).unwrap_or_default();
     let read = read.map(|read| &read.pcrs);
-    let Predicted { values, warnings } = match &args.from_eventlog {
-        Some(path) => {
-            let file = LogFile::read(path)?;
-            let others = others(args.unlogged_from, &file, read)?;
-            from_log::predicted(&choice, &file, others, args.allow_findings)?
+    let Predicted { values, warnings } = match log {
+        Some(log) => {
+            let others = others(args.unlogged_from, log, read)?;
+            from_log::predicted(&choice, log, others, args.allow_findings)?
         }
         None => {
             // Without a log, the machine was asked.
@@ -337,17 +338,19 @@ fn others<'a>(
 }
 
 /// What the state that was added last changes.
-fn state_change(current: &ManifestDraft, draft: &ManifestDraft, args: &Args) -> Result<StateChange, Failure> {
+fn state_change(
+    current: &ManifestDraft,
+    draft: &ManifestDraft,
+    args: &Args,
+    log: Option<&LogFile>,
+) -> Result<StateChange, Failure> {
     let state = draft
         .states
         .last()
         .cloned()
         .ok_or_else(|| change::proposal("expected a state, found none".to_owned()))?;
-    let by_logs = match (&args.current_eventlog, &args.from_eventlog) {
-        (Some(older), Some(newer)) => {
-            let (older, newer) = (LogFile::read(older)?, LogFile::read(newer)?);
-            Some(diff::by_logs(current, &state, &older, &newer)?)
-        }
+    let by_logs = match (&args.current_eventlog, log) {
+        (Some(older), Some(newer)) => Some(diff::by_logs(current, &state, &LogFile::read(older)?, newer)?),
         _ => None,
     };
     Ok(StateChange { against: diff::against_active(current, &state), state, by_logs })

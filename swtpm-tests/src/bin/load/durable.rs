@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::bare::{Bare, Commits};
-use crate::measure::{Beside, EXPLANATION, Processes};
+use crate::measure::{Beside, EXPLANATION};
 use crate::place::Place;
 use crate::primitive::MESSAGE;
 use crate::{DEPTHS, http};
@@ -49,16 +49,19 @@ pub(crate) fn run(span: Duration) {
             let bare = runtime.block_on(Bare::open(&place.store("bare"), 1));
             Beside::heading(&format!("{}, {policy}", place.name()));
             for depth in DEPTHS {
-                let sql = runtime.block_on(bare.sign(Commits::Apart, depth, span, &demands));
-                let before = runtime.block_on(bare.sign(Commits::Together, depth, span, &demands));
-                let processes = Processes::watch(&node);
-                let whole = http::drive(&node.socket(), depth, span, &|nonce| match text {
+                let alone = |commits, span| runtime.block_on(bare.sign(commits, depth, span, &demands));
+                let body = |nonce| match text {
                     LIMITS => transfer(nonce),
                     _ => sign_body(ALGORITHM, nonce, &MESSAGE),
-                });
-                let whole = processes.sample(whole, span);
-                let after = runtime.block_on(bare.sign(Commits::Together, depth, span, &demands));
-                Beside { sql, before, after, span }.print(&format!("depth {depth}"), &whole);
+                };
+                let beside = Beside {
+                    node: &node,
+                    span,
+                    sql: &|span| alone(Commits::Apart, span),
+                    store: &|span| alone(Commits::Together, span),
+                    whole: &|span| http::drive(&node.socket(), depth, span, &body),
+                };
+                beside.print(&format!("depth {depth}"));
             }
             runtime.block_on(bare.close());
             println!();

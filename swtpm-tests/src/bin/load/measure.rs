@@ -71,37 +71,83 @@ impl Sample {
     }
 }
 
+/// How often each is measured in turn: a machine that slows down for some seconds then slows all of them.
+const ROUNDS: u32 = 10;
+
 /// What the columns of [`Beside`] say.
 pub(crate) const EXPLANATION: &str = "sql: the same SQL alone, each call of the store in a transaction of its own, as a script runs it; target: 0.7 of it
-store: the same calls, those that wait together in one transaction, as the node commits them; measured before and after";
+store: the same calls, those that wait together in one transaction, as the node commits them
+of sql, of store: of all rounds, and in brackets the quarter and three quarters of the rounds by themselves";
 
-/// Measurements of the bare thing, around one of the whole, because machines are noisy.
-pub(crate) struct Beside {
-    pub(crate) sql: Histogram<u64>,
-    pub(crate) before: Histogram<u64>,
-    pub(crate) after: Histogram<u64>,
+/// The bare thing twice and the whole, in turn.
+pub(crate) struct Beside<'a> {
+    pub(crate) node: &'a Node,
     pub(crate) span: Duration,
+    pub(crate) sql: &'a dyn Fn(Duration) -> Histogram<u64>,
+    pub(crate) store: &'a dyn Fn(Duration) -> Histogram<u64>,
+    pub(crate) whole: &'a dyn Fn(Duration) -> Histogram<u64>,
 }
 
-impl Beside {
+impl Beside<'_> {
     pub(crate) fn heading(what: &str) {
         println!(
-            "{what:<26}{:>8}{:>8}{:>8}{:>8}{:>8}{:>9}{:>9}{:>9}   CPU and sleeps of one: agent / enclave",
-            "sql/s", "store/s", "again/s", "whole/s", "of sql", "of store", "p50 us", "p99 us"
+            "{what:<24}{:>8}{:>8}{:>8}{:>18}{:>18}{:>9}{:>9}   CPU and sleeps of one: agent / enclave",
+            "sql/s", "store/s", "whole/s", "of sql", "of store", "p50 us", "p99 us"
         );
     }
 
-    pub(crate) fn print(&self, name: &str, whole: &Sample) {
-        let [sql, before, after, reached] = [&self.sql, &self.before, &self.after, &whole.latencies]
-            .map(|latencies| rate(latencies.len(), self.span));
+    pub(crate) fn print(&self, name: &str) {
+        let round = self.span / ROUNDS;
+        let (mut sql, mut store, mut whole) = (Turns::new(), Turns::new(), Turns::new());
+        let (mut agent, mut enclave) = (Taken::default(), Taken::default());
+        for _ in 0..ROUNDS {
+            sql.add((self.sql)(round));
+            store.add((self.store)(round));
+            let processes = Processes::watch(self.node);
+            let sample = processes.sample((self.whole)(round), round);
+            agent = agent.and(sample.agent);
+            enclave = enclave.and(sample.enclave);
+            whole.add(sample.latencies);
+        }
+        let rates = [&sql, &store, &whole].map(|turns| rate(turns.all.len(), self.span));
+        let (of_sql, of_store) = (whole.beside(&sql), whole.beside(&store));
+        let whole = Sample { latencies: whole.all, span: self.span, agent, enclave };
         println!(
-            "{name:<26}{sql:>8.0}{before:>8.0}{after:>8.0}{reached:>8.0}{:>8.2}{:>9.2}{:>9}{:>9}   {}",
-            reached / sql,
-            reached / ((before + after) / 2.0),
+            "{name:<24}{:>8.0}{:>8.0}{:>8.0}{of_sql:>18}{of_store:>18}{:>9}{:>9}   {}",
+            rates[0],
+            rates[1],
+            rates[2],
             whole.latencies.value_at_quantile(0.5),
             whole.latencies.value_at_quantile(0.99),
             whole.taken()
         );
+    }
+}
+
+/// One thing's rounds.
+struct Turns {
+    all: Histogram<u64>,
+    counts: Vec<u64>,
+}
+
+impl Turns {
+    fn new() -> Self {
+        Self { all: histogram(), counts: Vec::new() }
+    }
+
+    fn add(&mut self, round: Histogram<u64>) {
+        self.counts.push(round.len());
+        self.all.add(round).unwrap();
+    }
+
+    /// As a part of what another reached.
+    fn beside(&self, other: &Self) -> String {
+        let part = |one: u64, of: u64| float(one) / float(of.max(1));
+        let mut parts: Vec<f64> =
+            self.counts.iter().zip(&other.counts).map(|(one, of)| part(*one, *of)).collect();
+        parts.sort_by(f64::total_cmp);
+        let at = |quarter: usize| parts[(parts.len() - 1) * quarter / 4];
+        format!("{:.2} ({:.2}-{:.2})", part(self.all.len(), other.all.len()), at(1), at(3))
     }
 }
 
@@ -133,6 +179,10 @@ impl Taken {
             taken.sleeps += field(&status, "voluntary_ctxt_switches:");
         }
         taken
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self { nanos: self.nanos + more.nanos, sleeps: self.sleeps + more.sleeps }
     }
 
     fn since(self, before: Self) -> Self {

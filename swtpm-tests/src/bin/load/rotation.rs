@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use crate::DEPTHS;
 use crate::bare::{Bare, Commits};
 use crate::http::post;
-use crate::measure::{Beside, EXPLANATION, Processes, histogram, micros};
+use crate::measure::{Beside, EXPLANATION, histogram, micros};
 use crate::place::Place;
 
 /// Measures each database.
@@ -29,12 +29,15 @@ pub(crate) fn run(span: Duration) {
         let bare = runtime.block_on(Bare::open(&place.store("bare"), most));
         Beside::heading(place.name());
         for depth in DEPTHS {
-            let sql = runtime.block_on(bare.rotate(Commits::Apart, depth, span));
-            let before = runtime.block_on(bare.rotate(Commits::Together, depth, span));
-            let processes = Processes::watch(&node);
-            let whole = processes.sample(drive(&node, depth, span), span);
-            let after = runtime.block_on(bare.rotate(Commits::Together, depth, span));
-            Beside { sql, before, after, span }.print(&format!("depth {depth}"), &whole);
+            let alone = |commits, span| runtime.block_on(bare.rotate(commits, depth, span));
+            let beside = Beside {
+                node: &node,
+                span,
+                sql: &|span| alone(Commits::Apart, span),
+                store: &|span| alone(Commits::Together, span),
+                whole: &|span| drive(&node, depth, span),
+            };
+            beside.print(&format!("depth {depth}"));
         }
         runtime.block_on(bare.close());
         println!();
