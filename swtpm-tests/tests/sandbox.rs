@@ -73,8 +73,10 @@ impl Shown {
     /// What its descriptors stand for.
     fn descriptors(&self) -> Vec<String> {
         let descriptors = std::fs::read_dir(self.0.join("fd")).unwrap();
+        // One that was closed meanwhile is none.
         descriptors
-            .map(|one| std::fs::read_link(one.unwrap().path()).unwrap().display().to_string())
+            .filter_map(|one| std::fs::read_link(one.ok()?.path()).ok())
+            .map(|target| target.display().to_string())
             .collect()
     }
 
@@ -225,7 +227,11 @@ fn nothing_that_the_enclave_was_started_with_is_left() {
     assert_eq!(shown.of_threads("Groups"), BTreeSet::from([String::new()]));
     assert_eq!(shown.read("comm").trim(), "sealstone-encla");
 
-    let descriptors = shown.descriptors();
+    // It listens before it has confined itself.
+    let descriptors = until("the enclave to be confined", || {
+        let descriptors = shown.descriptors();
+        (!descriptors.iter().any(|descriptor| descriptor.contains("landlock"))).then_some(descriptors)
+    });
     assert!(descriptors.len() <= IDLE_DESCRIPTORS_MAX, "{descriptors:?}");
     let own = |name: &str| stage.node.path(name).display().to_string();
     let (log, state) = (own("enclave.log"), own("enclave.state"));
